@@ -1,0 +1,24 @@
+//! `OpenAI`'s API with vLLM's extensions, field for field as vLLM 0.32 sends it.
+
+mod chat;
+mod completions;
+mod error;
+mod logprobs;
+mod message;
+mod models;
+mod shared;
+mod tokenize;
+
+pub use chat::{ChatChoice, ChatChunk, ChatChunkChoice, ChatCompletion, ChatDelta, ChatReply, ChatRequest, ToolChoice};
+pub use completions::{
+    Completion, CompletionChoice, CompletionChunk, CompletionChunkChoice, CompletionRequest, Prompt,
+};
+pub use error::{BodyError, ErrorBody, ErrorDetail, parse_body};
+pub use logprobs::{ChatLogprobs, CompletionLogprobs, TokenLogprob, TopLogprob};
+pub use message::{ChatMessage, ContentPart, FunctionCall, MessageContent, ToolCall};
+pub use models::{ModelCard, ModelList, ModelPermission};
+pub use shared::{
+    CompletionTokensDetails, FinishReason, PromptTokensDetails, ResponseFormat, SamplingFields, Stop, StopReason,
+    StreamOptions, StreamUsage, Usage,
+};
+pub use tokenize::{DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse, VersionResponse};

@@ -1,0 +1,231 @@
+//! A service as one value.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use remora_types::status::ServiceStatus;
+use serde_json::Value;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::openapi::OpenApi;
+
+use crate::access::{Guard, Identity, LoopbackOnly, SharedIdentity};
+use crate::builtin::{self, Builtin};
+use crate::error::{ApiError, Dialect};
+use crate::frame::{FrameState, frame};
+use crate::lifecycle::{Stop, TaskResult};
+use crate::listener::Listener;
+use crate::metrics::Metrics;
+use crate::routes::Routes;
+
+/// Largest request body where a service does not say otherwise, in bytes.
+const BODY_LIMIT: usize = 1 << 20;
+
+type StartTask = Box<dyn FnOnce(Stop) -> BoxFuture<'static, TaskResult> + Send>;
+type Probe<T> = Arc<dyn Fn() -> T + Send + Sync>;
+
+/// A server, ready to be run by a [`crate::Process`]: name, bound socket, routes, background tasks.
+pub struct Service {
+    name: &'static str,
+    listener: Listener,
+    routes: Routes,
+    identity: SharedIdentity,
+    metrics: Metrics,
+    dialects: Vec<(Cow<'static, str>, Dialect)>,
+    body_limit: usize,
+    ready: Probe<Vec<String>>,
+    details: Probe<Value>,
+    builtins: Builtin,
+    tasks: Vec<(&'static str, StartTask)>,
+}
+
+impl Service {
+    /// A service that is always ready, answers local callers, and has no background tasks.
+    #[must_use]
+    pub fn new(name: &'static str, listener: Listener, routes: Routes) -> Self {
+        Self {
+            name,
+            listener,
+            routes,
+            identity: Arc::new(LoopbackOnly),
+            metrics: Metrics::new(),
+            dialects: Vec::new(),
+            body_limit: BODY_LIMIT,
+            ready: Arc::new(Vec::new),
+            details: Arc::new(|| Value::Object(serde_json::Map::new())),
+            builtins: Builtin::All,
+            tasks: Vec::new(),
+        }
+    }
+
+    /// Establishes callers in another way.
+    #[must_use]
+    pub fn identity(mut self, identity: impl Identity) -> Self {
+        self.identity = Arc::new(identity);
+        self
+    }
+
+    /// Uses a registry that the service's own parts already write to.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Tells failures under a path prefix in another dialect; the longest prefix wins.
+    #[must_use]
+    pub fn dialect(mut self, prefix: impl Into<Cow<'static, str>>, dialect: Dialect) -> Self {
+        self.dialects.push((prefix.into(), dialect));
+        self
+    }
+
+    /// Largest request body, in bytes.
+    #[must_use]
+    pub fn body_limit(mut self, bytes: usize) -> Self {
+        self.body_limit = bytes;
+        self
+    }
+
+    /// What is missing before the service can serve; empty when nothing is. Asked often: it must be quick.
+    #[must_use]
+    pub fn ready(mut self, reasons: impl Fn() -> Vec<String> + Send + Sync + 'static) -> Self {
+        self.ready = Arc::new(reasons);
+        self
+    }
+
+    /// What the service adds to `/status`. Never a secret.
+    #[must_use]
+    pub fn details(mut self, details: impl Fn() -> Value + Send + Sync + 'static) -> Self {
+        self.details = Arc::new(details);
+        self
+    }
+
+    /// Leaves `/health`, `/ready` and `/metrics` to the service's own routes: an engine answers them as vLLM does.
+    #[must_use]
+    pub fn own_probes(mut self) -> Self {
+        self.builtins = Builtin::Documents;
+        self
+    }
+
+    /// Adds background work that runs from the start until [`Stop::closing`]; if it fails, the process stops.
+    #[must_use]
+    pub fn task<F, W>(mut self, name: &'static str, start: F) -> Self
+    where
+        F: FnOnce(Stop) -> W + Send + 'static,
+        W: Future<Output = TaskResult> + Send + 'static,
+    {
+        self.tasks.push((name, Box::new(|stop| Box::pin(start(stop)))));
+        self
+    }
+
+    /// The service's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The bound socket.
+    #[must_use]
+    pub fn listener(&self) -> &Listener {
+        &self.listener
+    }
+
+    /// Puts the frame around the routes.
+    pub(crate) fn assemble(self) -> Assembled {
+        let vital_signs = VitalSigns {
+            name: self.name,
+            listen: self.listener.listen().to_string(),
+            started_at: Timestamp::now(),
+            metrics: self.metrics.clone(),
+            ready: self.ready,
+            details: self.details,
+        };
+        let (router, api) = builtin::add(self.routes, self.builtins, &vital_signs);
+        let frame_state = FrameState {
+            guard: Guard { identity: self.identity },
+            metrics: self.metrics,
+            dialects: self.dialects.into(),
+        };
+        let router = router
+            .fallback(no_route)
+            .method_not_allowed_fallback(wrong_method)
+            .layer(CatchPanicLayer::custom(answer_panic))
+            .layer(DefaultBodyLimit::max(self.body_limit))
+            .layer(from_fn_with_state(frame_state, frame));
+        Assembled { listener: self.listener, router, api, vital_signs, tasks: self.tasks }
+    }
+
+    /// The API document, with the built-in endpoints in it.
+    #[must_use]
+    pub fn api(self) -> OpenApi {
+        self.assemble().api
+    }
+}
+
+/// A service with its frame around it.
+pub(crate) struct Assembled {
+    pub(crate) listener: Listener,
+    pub(crate) router: Router,
+    pub(crate) api: OpenApi,
+    pub(crate) vital_signs: VitalSigns,
+    pub(crate) tasks: Vec<(&'static str, StartTask)>,
+}
+
+/// What a service can say about itself at any time.
+#[derive(Clone)]
+pub(crate) struct VitalSigns {
+    name: &'static str,
+    listen: String,
+    started_at: Timestamp,
+    pub(crate) metrics: Metrics,
+    ready: Probe<Vec<String>>,
+    details: Probe<Value>,
+}
+
+impl VitalSigns {
+    pub(crate) fn reasons(&self) -> Vec<String> {
+        (self.ready)()
+    }
+
+    pub(crate) fn status(&self) -> ServiceStatus {
+        let reasons = self.reasons();
+        let uptime = Timestamp::now().as_second() - self.started_at.as_second();
+        ServiceStatus {
+            name: self.name.to_owned(),
+            version: crate::VERSION.to_owned(),
+            listen: self.listen.clone(),
+            started_at: self.started_at,
+            uptime_s: u64::try_from(uptime).unwrap_or_default(),
+            requests_processed: self.metrics.processed.get(),
+            requests_in_flight: u64::try_from(self.metrics.in_flight.get()).unwrap_or_default(),
+            ready: reasons.is_empty(),
+            reasons,
+            details: (self.details)(),
+        }
+    }
+}
+
+async fn no_route(request: axum::extract::Request) -> ApiError {
+    let message =
+        format!("there is nothing at {} {}; GET /docs lists what there is", request.method(), request.uri().path());
+    ApiError::not_found("no_such_route", message)
+}
+
+async fn wrong_method(request: axum::extract::Request) -> ApiError {
+    let message =
+        format!("{} does not answer {}; GET /docs lists what it does", request.uri().path(), request.method());
+    ApiError::new(http::StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature that tower-http asks for")]
+fn answer_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let text =
+        panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
+    ApiError::internal(text.unwrap_or_else(|| "a handler panicked".into())).into_response()
+}

@@ -1,0 +1,120 @@
+//! Logs: to stderr always, to a rotated file too where the settings say so.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tracing_appender::non_blocking::WorkerGuard;
+use tracing_appender::rolling::{RollingFileAppender, Rotation};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::lifecycle::BoxError;
+
+/// Section `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// What to log, in `tracing`'s filter syntax: `info`, `debug`, `warn,remora_gateway=debug`.
+    pub level: String,
+    /// How a line looks.
+    pub format: LogFormat,
+    /// A file to log to as well, rotated daily: `NAME.YYYY-MM-DD` beside it.
+    pub file: Option<PathBuf>,
+    /// How many rotated files are kept.
+    pub keep_files: usize,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Text, file: None, keep_files: 7 }
+    }
+}
+
+/// Logs that cannot be set up.
+#[derive(Debug, Error)]
+pub enum TelemetryError {
+    /// A filter that does not parse.
+    #[error("log.level {level:?} is not a log filter; write for example \"info\" or \"warn,remora_gateway=debug\"")]
+    Level {
+        /// As it was written.
+        level: String,
+        /// Why not.
+        #[source]
+        source: BoxError,
+    },
+    /// A log file that cannot be written.
+    #[error("cannot log to {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: BoxError,
+    },
+}
+
+/// Keeps the log file's writer alive; what is buffered is written when it is dropped.
+#[must_use = "lines still in the buffer are lost when this is dropped too early"]
+pub struct LogGuard {
+    _file: Option<WorkerGuard>,
+}
+
+impl LogConfig {
+    /// Whether the settings can be used.
+    pub fn validate(&self) -> Result<EnvFilter, TelemetryError> {
+        let level = |source: tracing_subscriber::filter::ParseError| TelemetryError::Level {
+            level: self.level.clone(),
+            source: source.into(),
+        };
+        EnvFilter::try_new(&self.level).map_err(level)
+    }
+}
+
+/// Starts logging for the whole process; a second call keeps the first's settings.
+pub fn init(config: &LogConfig) -> Result<LogGuard, TelemetryError> {
+    let filter = config.validate()?;
+    let json = config.format == LogFormat::Json;
+    let (file, guard) = match &config.file {
+        None => (None, None),
+        Some(path) => {
+            let (writer, guard) = tracing_appender::non_blocking(open(path, config.keep_files)?);
+            let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
+            (Some(if json { layer.json().boxed() } else { layer.boxed() }), Some(guard))
+        }
+    };
+    let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let stderr = if json { stderr.json().boxed() } else { stderr.with_ansi(colours()).boxed() };
+    let _ = tracing_subscriber::registry().with(filter).with(stderr).with(file).try_init();
+    Ok(LogGuard { _file: guard })
+}
+
+fn open(path: &std::path::Path, keep: usize) -> Result<RollingFileAppender, TelemetryError> {
+    let failed = |source: BoxError| TelemetryError::File { path: path.to_owned(), source };
+    let name = path.file_name().and_then(|n| n.to_str()).ok_or_else(|| failed("it names no file".into()))?;
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+    RollingFileAppender::builder()
+        .rotation(Rotation::DAILY)
+        .filename_prefix(name)
+        .max_log_files(keep.max(1))
+        .build(folder)
+        .map_err(|e| failed(e.into()))
+}
+
+/// Colours on a terminal, unless `NO_COLOR` forbids them.
+fn colours() -> bool {
+    let forbidden = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+    !forbidden && std::io::IsTerminal::is_terminal(&std::io::stderr())
+}

@@ -1,0 +1,1 @@
+//! What `agents-server` says about bundles.
