@@ -110,11 +110,13 @@ impl Settings {
 
     /// One section, typed; its defaults where nothing is set. `T` should deny unknown fields and default the rest.
     pub fn section<T: DeserializeOwned + Default>(&self, section: &'static str) -> Result<T, ConfigError> {
-        match self.merged.get::<T>(section) {
-            Ok(value) => Ok(value),
-            Err(config::ConfigError::NotFound(_)) => Ok(T::default()),
-            Err(error) => Err(ConfigError::Invalid { section, message: error.to_string() }),
-        }
+        let value = match self.merged.get::<config::Value>(section) {
+            Ok(value) => value,
+            Err(config::ConfigError::NotFound(_)) => return Ok(T::default()),
+            Err(error) => return Err(ConfigError::Invalid { section, message: error.to_string() }),
+        };
+        serde_path_to_error::deserialize(value)
+            .map_err(|error| ConfigError::Invalid { section, message: error.to_string() })
     }
 }
 

@@ -1,0 +1,6 @@
+//! The base, tested through HTTP as every service has it.
+
+mod builtin;
+mod errors;
+mod stop;
+mod support;
