@@ -1,1 +1,36 @@
-//! Placeholder while the crate is being laid.
+//! Whole stacks as a user starts them: `remora up` as a process, the real engine, the demo model.
+//!
+//! These tests need the built `remora` beside them (`cargo build --release --workspace --bins`; `scripts/test` does it)
+//! and, where they use the official SDKs or a real vLLM, `REMORA_TEST_PYTHON` and `REMORA_TEST_VLLM`. What is missing is a failure that says what to run.
+
+mod up;
+mod vllm;
+
+pub use up::{Exited, Up};
+pub use vllm::Vllm;
+
+use std::path::PathBuf;
+
+/// The repository.
+#[must_use]
+pub fn repository() -> PathBuf {
+    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    manifest.ancestors().nth(2).expect("the crate is two folders deep").to_owned()
+}
+
+/// A built program of the workspace, from the folder that this test was built into.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    let me = std::env::current_exe().expect("a running test has a path");
+    let folder = me.ancestors().nth(2).expect("tests lie in target/release/deps");
+    let path = folder.join(name);
+    assert!(path.exists(), "{} is not built; run: cargo build --release --workspace --bins", path.display());
+    path
+}
+
+/// The Python with the official SDKs.
+#[must_use]
+pub fn python() -> PathBuf {
+    let path = std::env::var_os("REMORA_TEST_PYTHON").map(PathBuf::from);
+    path.expect("REMORA_TEST_PYTHON is not set; scripts/test makes the environment with the official SDKs and sets it")
+}
