@@ -94,12 +94,12 @@ def by_length(samples: list[Sample], tokens: int) -> Iterator[list[Sample]]:
         yield group
 
 
-def endless(encoder: Encoder, make: Callable[[Random], Dialogue], seed: int, tokens: int) -> Iterator[Batch]:
-    """Batches of about `tokens` tokens from dialogues that never come twice."""
+def endless(encoder: Encoder, make: Callable[[Random], Dialogue], seed: int, tokens: int, longest: int = LONGEST) -> Iterator[Batch]:
+    """Batches of about `tokens` tokens from dialogues that never come twice, none longer than `longest`."""
     rng = Random(seed)
     while True:
         samples = [encoder.sample(make(rng)) for _ in range(POOL)]
-        groups = list(by_length([sample for sample in samples if len(sample.ids) <= LONGEST], tokens))
+        groups = list(by_length([sample for sample in samples if len(sample.ids) <= longest], tokens))
         rng.shuffle(groups)
         for group in groups:
             yield collate(group, [stretched_positions(rng, sample.ids) for sample in group])

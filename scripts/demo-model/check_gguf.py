@@ -85,7 +85,7 @@ def check_answers(llama: Llama, model: PreTrainedModel, tokenizer: PreTrainedTok
         equal += parting is None
         if parting is not None and margins[parting] > NEAR_TIE:
             raise SystemExit(f"answers differ, margin {margins[parting]:.3f}:\n  transformers {tokenizer.decode(expected)!r}\n  llama.cpp    {tokenizer.decode(answer)!r}")
-    print(f"greedy answers equal on {equal} of {PROMPTS} prompts, the others part at a near tie")
+    print(f"greedy answers are equal on {equal} of {PROMPTS} prompts; any others part at a near tie")
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ Takes about half an hour on two CPU cores. `train_adapter.py` makes the adapter 
 """
 
 import argparse
+import itertools
 import math
 import time
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ import tokenizer as bpe
 TOKENS_PER_BATCH = 5000
 LEARNING_RATE = 2e-3
 WARM_UP = 100
+SHORT = 300
+SHORT_SHARE = 0.3
 REPORT_EVERY = 100
 EXAMINE_EVERY = 400
 
@@ -95,14 +98,24 @@ def steps_of(model: PreTrainedModel, data: Iterator[batches.Batch], steps: int, 
         yield step
 
 
+def short_first(encoder: batches.Encoder, steps: int, seed: int) -> Iterator[batches.Batch]:
+    """Short dialogues for the first part of the steps, then all.
+
+    The skill to learn first is copying, and a short dialogue holds more to copy for its length than one that lists
+    many tools.
+    """
+    short = batches.endless(encoder, dialogues.dialogue, seed, TOKENS_PER_BATCH, SHORT)
+    full = batches.endless(encoder, dialogues.dialogue, seed + 1, TOKENS_PER_BATCH)
+    return itertools.chain(itertools.islice(short, int(steps * SHORT_SHARE)), full)
+
+
 def train(tokenizer: PreTrainedTokenizerFast, out: Path, steps: int, seed: int) -> LlamaForCausalLM:
     """Trains the model and saves it at every examination, so that an interruption loses little."""
     encoder = batches.Encoder(tokenizer)
     model = new_model()
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     probe = evaluate.held_out(encoder, dialogues.dialogue, 200)
-    data = batches.endless(encoder, dialogues.dialogue, seed, TOKENS_PER_BATCH)
-    for step in steps_of(model, data, steps, LEARNING_RATE):
+    for step in steps_of(model, short_first(encoder, steps, seed), steps, LEARNING_RATE):
         if step % EXAMINE_EVERY == 0 or step == steps:
             print(f"step {step}: {100 * evaluate.examine(model, probe).rate():.1f} % of {len(probe)} dialogues' answers right", flush=True)
             model_files.save(model, tokenizer, out / "safetensors")

@@ -5,8 +5,11 @@
 //!
 //! Requests on the gateway's hot path do not go through here: they are forwarded byte for byte.
 
+pub mod agents;
 mod client;
 pub mod control;
+pub mod engine;
+pub mod engines;
 pub mod status;
 
 pub use client::{Client, ClientError, InvalidServer};

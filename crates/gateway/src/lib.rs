@@ -1,1 +1,48 @@
-//! Placeholder while the crate is being laid.
+//! The front door: `OpenAI`'s API over every engine, port 8000.
+//!
+//! A request is read only as far as its `model`; the engine that serves it gets the same bytes, and its answer goes
+//! back byte for byte as it comes. What engines there are is learnt beside the requests (`directory`), so no request
+//! waits for another or for the registry. Only the paths in `endpoint` are forwarded.
+//!
+//! A client that goes away cancels its request at the engine at once: nobody reads those tokens, and the engine's slot
+//! is wanted by others. (Finishing a turn for its record's sake is for whoever keeps sessions.)
+
+mod api;
+mod body;
+mod config;
+mod directory;
+mod endpoint;
+mod metrics;
+mod state;
+mod upstream;
+
+use remora_service::{Listener, Metrics, Service};
+
+pub use config::{Config, EngineConfig, InvalidConfig};
+
+use directory::{Directory, follow};
+use metrics::GatewayMetrics;
+use state::GatewayState;
+
+/// The gateway as a service, to be run by a [`remora_service::Process`].
+pub fn service(config: &Config, listener: Listener) -> Result<Service, InvalidConfig> {
+    config.validate()?;
+    let registry = Metrics::new();
+    let metrics = GatewayMetrics::register(&registry);
+    let directory = Directory::new(config.source()?, config.naming()?, metrics.clone(), config.connect_timeout());
+    let state = GatewayState::new(directory, metrics, config.patience(), config.body_limit_bytes);
+    let (for_ready, for_status, for_task) = (state.clone(), state.clone(), state.clone());
+    let mut service = Service::new("gateway", listener, api::routes().with_state(state))
+        .metrics(registry)
+        .body_limit(config.body_limit_bytes)
+        .ready(move || for_ready.directory().reasons())
+        .details(move || for_status.directory().report())
+        .task("engine directory", |stop| async move {
+            follow(for_task.directory(), &stop).await;
+            Ok(())
+        });
+    for prefix in api::IMITATED {
+        service = service.dialect(prefix, api::openai);
+    }
+    Ok(service)
+}

@@ -113,7 +113,7 @@ fn event_stream(answers: &Arc<Answers>) -> Response<Body> {
 /// The first event at once, each further one after the gap, the closing ones with the last.
 fn events(answers: Arc<Answers>) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
     let last = answers.last.clone();
-    let wait_and_send = move |nr| {
+    let pieces = stream::iter(0..answers.chunks).then(move |nr| {
         let answers = Arc::clone(&answers);
         async move {
             if nr > 0 && !answers.gap.is_zero() {
@@ -121,7 +121,51 @@ fn events(answers: Arc<Answers>) -> impl Stream<Item = Result<Frame<Bytes>, Infa
             }
             Ok(Frame::data(answers.chunk.clone()))
         }
-    };
-    let chunks = answers_range(&last).then(wait_and_send);
-    chunks.chain(stream::once(async { Ok(Frame::data(last)) }))
+    });
+    pieces.chain(stream::iter([Ok(Frame::data(last))]))
+}
+
+impl Answers {
+    fn new(args: &Args) -> Self {
+        let model = &args.model;
+        let completion = json!({
+            "id": "chatcmpl-bench", "object": "chat.completion", "created": 1_767_225_600, "model": model,
+            "choices": [{
+                "index": 0,
+                "message": { "role": "assistant", "content": "Hello from the bench: this answer never changes." },
+                "finish_reason": "stop",
+            }],
+            "usage": { "prompt_tokens": 12, "completion_tokens": 10, "total_tokens": 22 },
+        });
+        let models = json!({ "object": "list", "data": [{ "id": model, "object": "model", "owned_by": "bench" }] });
+        let chunk = chunk(model, &json!({ "content": "token " }), &Value::Null);
+        let last = chunk_end(model);
+        Self {
+            completion: completion.to_string().into(),
+            chunk: chunk.into(),
+            last: last.into(),
+            models: models.to_string().into(),
+            chunks: args.chunks,
+            gap: Duration::from_millis(args.gap_ms),
+        }
+    }
+}
+
+/// One event of a streamed answer.
+fn chunk(model: &str, delta: &Value, finish_reason: &Value) -> String {
+    let data = json!({
+        "id": "chatcmpl-bench", "object": "chat.completion.chunk", "created": 1_767_225_600, "model": model,
+        "choices": [{ "index": 0, "delta": delta, "finish_reason": finish_reason }],
+    });
+    format!("data: {data}\n\n")
+}
+
+/// The two events that close a streamed answer.
+fn chunk_end(model: &str) -> String {
+    chunk(model, &json!({}), &"stop".into()) + "data: [DONE]\n\n"
+}
+
+/// OpenAI's error body.
+fn refusal(message: &str) -> Bytes {
+    json!({ "error": { "message": message, "type": "BadRequestError", "param": null, "code": 400 } }).to_string().into()
 }

@@ -1,0 +1,49 @@
+//! The agents server as its own process.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use remora_agents_server::{Config, NAME, SECTION, service};
+use remora_service::config::Settings;
+use remora_service::telemetry::{self, LogConfig};
+use remora_service::{Listener, Process, Stop};
+
+/// Serves the agents folder.
+#[derive(Debug, Parser)]
+#[command(name = "remora-agents-server", version)]
+struct Arguments {
+    /// Settings; `remora.toml` in the working directory where there is one.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Checks the settings and exits.
+    #[arg(long)]
+    check: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            anstream::eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let settings = Settings::load(arguments.config.as_deref())?;
+    let (log, config): (LogConfig, Config) = (settings.section("log")?, settings.section(SECTION)?);
+    log.validate()?;
+    config.validate()?;
+    if arguments.check {
+        return Ok(());
+    }
+    let _log = telemetry::init(&log).context("cannot start logging")?;
+    let listener = Listener::bind(&config.listen).await?;
+    let stop = Stop::new();
+    let service = service(config, listener, stop.clone()).await?;
+    Ok(Process::new(NAME).add(service).stop(stop).run().await?)
+}

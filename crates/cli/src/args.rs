@@ -1,0 +1,64 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::agent::AgentCommand;
+use crate::commands::ctl::CtlCommand;
+use crate::commands::up::UpArgs;
+
+/// A private model server for everything you own on your tailnet.
+#[derive(Debug, Parser)]
+#[command(name = "remora", version, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Print data as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run every service and an engine on this machine, in one process
+    Up(UpArgs),
+    /// Run the embedded llama.cpp engine alone (what `up` starts as its child)
+    Engine(remora_engine::EngineArgs),
+    /// Show what runs on this machine; exit code 5 when nothing does
+    Status,
+    /// Talk to a running process over its control socket
+    Ctl {
+        #[command(subcommand)]
+        command: CtlCommand,
+        /// The control socket; found by itself when only one process runs
+        #[arg(long, global = true, value_name = "PATH")]
+        socket: Option<PathBuf>,
+    },
+    /// List, inspect, check and fetch agent bundles
+    Agent {
+        #[command(subcommand)]
+        command: AgentCommand,
+        /// The agents-server to ask
+        #[arg(long, global = true, value_name = "URL", env = "REMORA_AGENTS_URL", default_value = "http://127.0.0.1:8001")]
+        server: String,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

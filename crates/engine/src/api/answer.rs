@@ -1,0 +1,109 @@
+//! What every answer of a request has in common.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use remora_protocol::openai::{StreamOptions, Usage};
+
+use crate::llama::Token;
+use crate::scheduler::{Delta, Finish, GenerateError, GeneratedToken, Generation, Loaded};
+
+/// Id, time and model: the same in every chunk of an answer.
+#[derive(Debug, Clone)]
+pub(super) struct Envelope {
+    pub(super) id: String,
+    pub(super) created: u64,
+    pub(super) model: String,
+    pub(super) fingerprint: String,
+}
+
+impl Envelope {
+    /// A new answer's. Its id ends as the request's own does, if it brought one.
+    pub(super) fn new(prefix: &str, headers: &HeaderMap, model: &str) -> Self {
+        let own = headers.get("x-request-id").and_then(|id| id.to_str().ok()).filter(|id| (1..=128).contains(&id.len()));
+        Self {
+            id: own.map_or_else(|| random_id(prefix), |own| format!("{prefix}{own}")),
+            created: unix_seconds(),
+            model: model.to_owned(),
+            fingerprint: format!("remora-{}", remora_service::VERSION),
+        }
+    }
+}
+
+/// How the client wants its answer told.
+#[derive(Debug, Clone)]
+pub(super) struct Telling {
+    pub(super) loaded: Arc<Loaded>,
+    pub(super) prompt: Vec<Token>,
+    pub(super) include_usage: bool,
+    pub(super) continuous_usage: bool,
+    /// With log probabilities.
+    pub(super) logprobs: bool,
+    /// With the ids of prompt and answer.
+    pub(super) token_ids: bool,
+    /// With `token_id:N` for tokens in log probabilities.
+    pub(super) tokens_as_ids: bool,
+}
+
+impl Telling {
+    /// The stream's options; usage after every chunk implies usage at the end, as in vLLM.
+    pub(super) fn with_options(self, options: Option<StreamOptions>) -> Self {
+        let include_usage = options.is_some_and(|options| options.include_usage == Some(true));
+        let continuous = options.is_some_and(|options| options.continuous_usage_stats == Some(true));
+        Self { include_usage, continuous_usage: include_usage && continuous, ..self }
+    }
+
+    /// What the prompt and an answer of this length took.
+    pub(super) fn usage(&self, generated: u32) -> Usage {
+        Usage::new(u32::try_from(self.prompt.len()).unwrap_or(u32::MAX), generated)
+    }
+
+    /// Whether a step has something to tell even without text.
+    pub(super) fn tells_tokens(&self) -> bool {
+        self.logprobs || self.token_ids
+    }
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) text: String,
+    pub(super) tokens: Vec<GeneratedToken>,
+    pub(super) finish: Finish,
+}
+
+impl Whole {
+    /// Waits for the end of an answer.
+    pub(super) async fn of(mut generation: Generation) -> Result<Self, GenerateError> {
+        let (mut text, mut tokens) = (String::new(), Vec::new());
+        while let Some(step) = generation.next().await {
+            let Delta { text: more, token, finish } = step?;
+            text.push_str(&more);
+            tokens.push(token);
+            if let Some(finish) = finish {
+                return Ok(Self { text, tokens, finish });
+            }
+        }
+        Err(GenerateError::Stopped)
+    }
+
+    /// How many tokens it has.
+    pub(super) fn len(&self) -> u32 {
+        u32::try_from(self.tokens.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Their ids.
+    pub(super) fn ids(&self) -> Vec<Token> {
+        self.tokens.iter().map(|token| token.id).collect()
+    }
+}
+
+/// An id that nobody else has.
+pub(super) fn random_id(prefix: &str) -> String {
+    format!("{prefix}{:032x}", rand::random::<u128>())
+}
+
+/// Now.
+pub(super) fn unix_seconds() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0)
+}

@@ -1,0 +1,167 @@
+//! `POST /v1/chat/completions`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
+use remora_protocol::openai::{
+    ChatChoice, ChatChunk, ChatChunkChoice, ChatCompletion, ChatDelta, ChatReply, ChatRequest, ErrorBody,
+};
+use remora_service::ApiError;
+
+use super::answer::{Envelope, Telling, Whole};
+use super::extract::{VllmJson, blocking};
+use super::logprobs;
+use super::state::ApiState;
+use super::stream::{Chunks, Events, respond};
+use crate::request::prepare_chat;
+use crate::scheduler::{Delta, GeneratedToken};
+
+/// Continues a conversation. With `stream`, an event stream of `ChatChunk`s that ends with `data: [DONE]`.
+#[utoipa::path(post, path = "/v1/chat/completions", tag = "generation", request_body = ChatRequest,
+    responses((status = 200, body = ChatCompletion), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 429, body = ErrorBody), (status = 500, body = ErrorBody), (status = 503, body = ErrorBody)))]
+pub(super) async fn chat_completions(
+    State(state): State<ApiState>,
+    headers: HeaderMap,
+    VllmJson(request): VllmJson<ChatRequest>,
+) -> Result<Response, ApiError> {
+    state.check_model(request.model.as_deref())?;
+    let loaded = state.loaded()?;
+    let (streams, options) = (request.stream == Some(true), request.stream_options);
+    let (token_ids, tokens_as_ids) = (request.sampling.return_token_ids, request.sampling.return_tokens_as_token_ids);
+    let generate = {
+        let loaded = loaded.clone();
+        blocking(move || prepare_chat(&request, &loaded)).await?
+    };
+    let telling = Telling {
+        loaded,
+        prompt: generate.prompt.clone(),
+        include_usage: false,
+        continuous_usage: false,
+        logprobs: generate.logprobs.is_some(),
+        token_ids: token_ids == Some(true),
+        tokens_as_ids: tokens_as_ids == Some(true),
+    };
+    let envelope = Envelope::new("chatcmpl-", &headers, state.name());
+    let generation = state.engine.submit(generate)?;
+    if streams {
+        return Ok(respond(generation, ChatStream::new(envelope, telling.with_options(options))));
+    }
+    let whole = Whole::of(generation).await?;
+    Ok(Json(completion(envelope, &telling, whole)).into_response())
+}
+
+fn completion(envelope: Envelope, telling: &Telling, whole: Whole) -> ChatCompletion {
+    let usage = telling.usage(whole.len());
+    let choice = ChatChoice {
+        index: 0,
+        logprobs: logprobs::chat(telling, &whole.tokens),
+        finish_reason: Some(whole.finish.reason),
+        stop_reason: whole.finish.stop.clone(),
+        token_ids: telling.token_ids.then(|| whole.ids()),
+        routed_experts: None,
+        message: ChatReply { role: "assistant".to_owned(), content: Some(whole.text), ..ChatReply::default() },
+    };
+    ChatCompletion {
+        id: envelope.id,
+        object: "chat.completion".to_owned(),
+        created: envelope.created,
+        model: envelope.model,
+        choices: vec![choice],
+        service_tier: None,
+        system_fingerprint: Some(envelope.fingerprint),
+        usage,
+        prompt_logprobs: None,
+        prompt_token_ids: telling.token_ids.then(|| telling.prompt.clone()),
+        prompt_text: None,
+        kv_transfer_params: None,
+        ec_transfer_params: None,
+        metrics: None,
+    }
+}
+
+/// A chat answer in chunks.
+struct ChatStream {
+    envelope: Envelope,
+    telling: Telling,
+    begun: bool,
+    generated: u32,
+}
+
+impl ChatStream {
+    fn new(envelope: Envelope, telling: Telling) -> Self {
+        Self { envelope, telling, begun: false, generated: 0 }
+    }
+
+    fn chunk(&self, choices: Vec<ChatChunkChoice>) -> ChatChunk {
+        let usage = self.telling.continuous_usage.then(|| self.telling.usage(self.generated).into());
+        ChatChunk {
+            id: self.envelope.id.clone(),
+            object: "chat.completion.chunk".to_owned(),
+            created: self.envelope.created,
+            model: self.envelope.model.clone(),
+            choices,
+            usage,
+            system_fingerprint: None,
+            prompt_token_ids: None,
+            prompt_text: None,
+        }
+    }
+
+    /// The chunk that says who speaks.
+    fn opening(&self) -> ChatChunk {
+        let choice = ChatChunkChoice {
+            index: 0,
+            delta: ChatDelta {
+                role: Some("assistant".to_owned()),
+                content: Some(String::new()),
+                ..ChatDelta::default()
+            },
+            logprobs: None,
+            finish_reason: None,
+            stop_reason: None,
+            token_ids: None,
+        };
+        ChatChunk {
+            prompt_token_ids: Some(self.telling.token_ids.then(|| self.telling.prompt.clone())),
+            prompt_text: Some(None),
+            ..self.chunk(vec![choice])
+        }
+    }
+}
+
+impl Chunks for ChatStream {
+    fn step(&mut self, Delta { text, token, finish }: Delta, events: &mut Events) {
+        if !self.begun {
+            self.begun = true;
+            events.push(&self.opening());
+        }
+        self.generated += 1;
+        if text.is_empty() && finish.is_none() && !self.telling.tells_tokens() {
+            return;
+        }
+        let tokens: &[GeneratedToken] = &[token];
+        let choice = ChatChunkChoice {
+            index: 0,
+            delta: ChatDelta { content: Some(text), ..ChatDelta::default() },
+            logprobs: logprobs::chat(&self.telling, tokens),
+            finish_reason: finish.as_ref().map(|finish| finish.reason),
+            token_ids: Some(self.telling.token_ids.then(|| tokens.iter().map(|token| token.id).collect())),
+            stop_reason: finish.as_ref().map(|finish| finish.stop.clone()),
+        };
+        // The true last chunk carries the fingerprint: this one, unless usage follows.
+        let fingerprint = (finish.is_some() && !self.telling.include_usage).then(|| self.envelope.fingerprint.clone());
+        events.push(&ChatChunk { system_fingerprint: fingerprint, ..self.chunk(vec![choice]) });
+    }
+
+    fn end(&mut self, events: &mut Events) {
+        if self.telling.include_usage {
+            events.push(&ChatChunk {
+                usage: Some(self.telling.usage(self.generated).into()),
+                system_fingerprint: Some(self.envelope.fingerprint.clone()),
+                ..self.chunk(Vec::new())
+            });
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Answers as event streams.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::stream;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use remora_protocol::sse;
+use serde::Serialize;
+
+use super::error::stream_error;
+use crate::scheduler::{Delta, GenerateError, Generation};
+
+/// Events that are ready to be sent.
+#[derive(Debug, Default)]
+pub(super) struct Events(VecDeque<Bytes>);
+
+impl Events {
+    /// Adds one.
+    pub(super) fn push<T: Serialize>(&mut self, event: &T) {
+        self.0.push_back(sse::data(event).expect("wire types are plain data"));
+    }
+}
+
+/// How one kind of answer is told in events.
+pub(super) trait Chunks: Send + 'static {
+    /// Tells a step.
+    fn step(&mut self, delta: Delta, events: &mut Events);
+    /// Tells what comes after the last step.
+    fn end(&mut self, events: &mut Events);
+}
+
+/// The answer as a response, which begins at once: what follows may take as long as the queue is.
+///
+/// Dropping the response drops the generation, which frees its slot.
+pub(super) fn respond(generation: Generation, chunks: impl Chunks) -> Response {
+    let state = Telling { generation: Some(generation), chunks, events: Events::default() };
+    let body = stream::unfold(state, |mut state| async move {
+        let event = state.next().await?;
+        Some((Ok::<_, Infallible>(event), state))
+    });
+    let headers = [(CONTENT_TYPE, sse::CONTENT_TYPE), (CACHE_CONTROL, "no-cache")];
+    (headers, Body::from_stream(body)).into_response()
+}
+
+struct Telling<C> {
+    /// None once the answer is complete.
+    generation: Option<Generation>,
+    chunks: C,
+    events: Events,
+}
+
+impl<C: Chunks> Telling<C> {
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(event) = self.events.0.pop_front() {
+                return Some(event);
+            }
+            let generation = self.generation.as_mut()?;
+            match generation.next().await {
+                Some(Ok(delta)) => {
+                    let last = delta.finish.is_some();
+                    self.chunks.step(delta, &mut self.events);
+                    if last {
+                        self.chunks.end(&mut self.events);
+                        self.finish();
+                    }
+                }
+                Some(Err(error)) => self.fail(&error),
+                None => self.fail(&GenerateError::Stopped),
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &GenerateError) {
+        self.events.push(&stream_error(error));
+        self.finish();
+    }
+
+    fn finish(&mut self) {
+        self.events.0.push_back(Bytes::from_static(sse::DONE));
+        self.generation = None;
+    }
+}

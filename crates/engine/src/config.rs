@@ -1,0 +1,176 @@
+//! How the engine is started, and how much it takes of the machine.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use remora_service::Listen;
+
+use crate::llama::{ContextSize, MAX_SLOTS, Model};
+
+/// Models below this size gain nothing from a second thread: waiting for each other costs more than the work.
+const SMALL_MODEL_BYTES: u64 = 100 << 20;
+/// Longest context that is given without being asked for; its memory is taken at once, for every slot.
+const DEFAULT_CONTEXT: u32 = 8192;
+/// Most tokens in one step: long enough for prompts to be read fast, short enough that others hardly wait.
+const BATCH: u32 = 512;
+
+/// Environment that a supervisor should start `remora engine` with. Both are read before `main`, so the engine cannot
+/// set them itself: threads that wait must not spin (with spinning, two threads on two busy cores are ten times slower
+/// than one), and a debugger must not be attached when llama.cpp gives up.
+pub const ENVIRONMENT: [(&str, &str); 2] = [("OMP_WAIT_POLICY", "passive"), ("GGML_NO_BACKTRACE", "1")];
+
+/// Arguments of `remora engine`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct EngineArgs {
+    /// The model: a GGUF file
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// Port to listen on; 0 takes any free one
+    #[arg(long, default_value_t = 8104)]
+    pub port: u16,
+    /// Unix socket to listen on, instead of host and port
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["host", "port"])]
+    pub uds: Option<PathBuf>,
+    /// Name that requests call the model by; may be given several times [default: the file's name without its ending]
+    #[arg(long, value_name = "NAME")]
+    pub served_model_name: Vec<String>,
+    /// Longest prompt and answer together, in tokens [default: what the model was trained on, at most 8192]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(16..))]
+    pub ctx: Option<u32>,
+    /// Requests that are answered at the same time; each has its own context [default: 4, 16 for small models]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SLOTS)))]
+    pub slots: Option<u32>,
+    /// Threads that compute [default: 1 for small models, else one less than there are cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub threads: Option<u32>,
+    /// Requests that may wait for a slot; more are answered with 429
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub max_queue: usize,
+    /// Stop when standard input ends, so that the engine never outlives the process that started it
+    #[arg(long)]
+    pub lifeline: bool,
+}
+
+impl EngineArgs {
+    /// Where to listen.
+    #[must_use]
+    pub fn listen(&self) -> Listen {
+        match &self.uds {
+            Some(path) => Listen::Unix(path.clone()),
+            None => Listen::Tcp((self.host, self.port).into()),
+        }
+    }
+}
+
+/// What the engine itself needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// The GGUF file.
+    pub model: PathBuf,
+    /// Names that requests call it by; the first is the one in answers.
+    pub names: Vec<String>,
+    /// Longest prompt and answer together, in tokens; none takes what the model was trained on, at most 8192.
+    pub context: Option<u32>,
+    /// Requests that are answered at the same time; none chooses by the model's size.
+    pub slots: Option<u32>,
+    /// Threads that compute; none chooses by the model's size and the machine.
+    pub threads: Option<u32>,
+    /// Requests that may wait for a slot.
+    pub max_queue: usize,
+}
+
+impl EngineConfig {
+    /// A configuration with every default. A GGUF file is a model whose name is the file's stem.
+    #[must_use]
+    pub fn new(model: impl Into<PathBuf>) -> Self {
+        let model = model.into();
+        let name = model.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        Self { model, names: vec![name], context: None, slots: None, threads: None, max_queue: 1024 }
+    }
+
+    /// How much memory and how many threads this model gets.
+    pub(crate) fn size_for(&self, model: &Model) -> ContextSize {
+        let small = model.size_bytes() < SMALL_MODEL_BYTES;
+        let trained = model.trained_context().max(1);
+        let wanted = self.context.unwrap_or_else(|| trained.min(DEFAULT_CONTEXT));
+        if wanted > trained {
+            tracing::warn!(wanted, trained, "the model was trained on less context than was asked for; using what it knows");
+        }
+        let threads = self.threads.unwrap_or_else(|| if small { 1 } else { physical_cores().saturating_sub(1).max(1) });
+        ContextSize {
+            slots: self.slots.unwrap_or(if small { 16 } else { 4 }),
+            tokens_per_slot: wanted.min(trained),
+            batch: BATCH,
+            threads,
+        }
+    }
+}
+
+impl From<&EngineArgs> for EngineConfig {
+    fn from(args: &EngineArgs) -> Self {
+        let defaults = Self::new(&args.model);
+        Self {
+            names: if args.served_model_name.is_empty() { defaults.names } else { args.served_model_name.clone() },
+            context: args.ctx,
+            slots: args.slots,
+            threads: args.threads,
+            max_queue: args.max_queue.max(1),
+            model: defaults.model,
+        }
+    }
+}
+
+/// Cores that can compute at the same time, within what this process may use. Hyper-threads do not count: two of them
+/// share one core's arithmetic.
+fn physical_cores() -> u32 {
+    let usable = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
+    let siblings = (0..).map_while(|cpu| {
+        std::fs::read_to_string(format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")).ok()
+    });
+    let cores = siblings.collect::<std::collections::BTreeSet<_>>().len();
+    if cores == 0 { usable } else { usable.min(u32::try_from(cores).unwrap_or(u32::MAX)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: EngineArgs,
+    }
+
+    fn parse(line: &str) -> Result<EngineArgs, clap::Error> {
+        Command::try_parse_from(format!("engine {line}").split(' ')).map(|command| command.args)
+    }
+
+    #[test]
+    fn a_model_is_called_by_its_file() {
+        let args = parse("--model /m/qwen-2.5.Q8_0.gguf").unwrap();
+        let config = EngineConfig::from(&args);
+        assert_eq!((config.names, config.max_queue), (vec!["qwen-2.5.Q8_0".to_owned()], 1024));
+        assert_eq!(args.listen().to_string(), "127.0.0.1:8104");
+        let args = parse("--model m.gguf --served-model-name a --served-model-name b --uds /run/e.sock").unwrap();
+        assert_eq!(EngineConfig::from(&args).names, ["a", "b"]);
+        assert_eq!(args.listen().to_string(), "unix:/run/e.sock");
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        for line in ["--slots 0", "--slots 257", "--ctx 1", "--threads 0", "--uds /s --port 1"] {
+            assert!(parse(&format!("--model m.gguf {line}")).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn there_is_at_least_one_core() {
+        assert!(physical_cores() >= 1);
+    }
+}

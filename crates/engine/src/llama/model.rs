@@ -1,0 +1,160 @@
+//! A model file, loaded.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use llama_cpp_2::llama_backend::LlamaBackend;
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::model::params::LlamaModelParams;
+
+use super::log;
+use super::vocabulary::{self, Token, Vocabulary};
+
+/// Why a file could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    #[error("no model file at {}", .0.display())]
+    Missing(PathBuf),
+    #[error("cannot read the model file {}", path.display())]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{} is a folder; give the GGUF file in it", .0.display())]
+    Folder(PathBuf),
+    #[error("{} is not a GGUF file: it does not begin with 'GGUF'", .0.display())]
+    NotGguf(PathBuf),
+    #[error("llama.cpp cannot load {}: {reason}", path.display())]
+    Refused { path: PathBuf, reason: String },
+    #[error("{} has no tokenizer, so it cannot answer text", .0.display())]
+    NoTokenizer(PathBuf),
+    #[error("{} is an embedding model; it does not generate text", .0.display())]
+    NotGenerative(PathBuf),
+    #[error("llama.cpp did not start")]
+    Backend(#[source] llama_cpp_2::LlamaCppError),
+}
+
+/// A loaded model. Immutable: any thread may tokenize while the engine's thread decodes.
+pub(crate) struct Model {
+    inner: LlamaModel,
+    vocabulary: Vocabulary,
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model").field("tokens", &self.vocabulary.len()).finish_non_exhaustive()
+    }
+}
+
+/// llama.cpp's global state; it can be set up once per process, and no model outlives it.
+pub(super) fn backend() -> Result<&'static LlamaBackend, LoadError> {
+    static BACKEND: OnceLock<LlamaBackend> = OnceLock::new();
+    static SETUP: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = SETUP.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(backend) = BACKEND.get() {
+        return Ok(backend);
+    }
+    let backend = LlamaBackend::init().map_err(LoadError::Backend)?;
+    Ok(BACKEND.get_or_init(|| backend))
+}
+
+impl Model {
+    /// Loads a file; `progress` hears how much of it is in, from 0 to 1.
+    pub(crate) fn load(path: &Path, mut progress: impl FnMut(f32) + 'static) -> Result<Self, LoadError> {
+        log::install();
+        check_file(path)?;
+        let params = LlamaModelParams::default().with_progress_callback(move |part| {
+            progress(part);
+            true
+        });
+        let backend = backend()?;
+        log::start_recording();
+        let inner = LlamaModel::load_from_file(backend, path, &params).map_err(|error| LoadError::Refused {
+            path: path.to_owned(),
+            reason: log::first_error().unwrap_or_else(|| error.to_string()),
+        })?;
+        // Tokenizing without a tokenizer aborts the process; so does asking a bidirectional model for scores.
+        let metadata = |key: &str| inner.meta_val_str(key).ok();
+        if matches!(metadata("tokenizer.ggml.model").as_deref(), None | Some("none" | "no_vocab")) {
+            return Err(LoadError::NoTokenizer(path.to_owned()));
+        }
+        let architecture = metadata("general.architecture").unwrap_or_default();
+        if metadata(&format!("{architecture}.attention.causal")).as_deref() == Some("false") {
+            return Err(LoadError::NotGenerative(path.to_owned()));
+        }
+        let vocabulary = Vocabulary::read(&inner);
+        Ok(Self { inner, vocabulary })
+    }
+
+    /// Its tokens.
+    pub(crate) fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    /// The longest context it was trained on, in tokens.
+    pub(crate) fn trained_context(&self) -> u32 {
+        self.inner.n_ctx_train()
+    }
+
+    /// Size of its weights.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.inner.size()
+    }
+
+    /// Number of its weights.
+    pub(crate) fn parameters(&self) -> u64 {
+        self.inner.n_params()
+    }
+
+    /// A value of the file's metadata, if it is there and reads as a `T`.
+    pub(crate) fn metadata<T: FromStr>(&self, key: &str) -> Option<T> {
+        self.inner.meta_val_str(key).ok()?.parse().ok()
+    }
+
+    /// The file's chat template, or the one of this name (`tool_use`).
+    pub(crate) fn chat_template(&self, name: Option<&str>) -> Option<String> {
+        self.inner.chat_template(name).ok()?.to_string().ok()
+    }
+
+    /// The tokens of a text. With `special`, the texts of control tokens are read as such.
+    pub(crate) fn tokenize(&self, text: &str, add_special: bool, special: bool) -> Vec<Token> {
+        vocabulary::from_llama(self.inner.vocab().tokenize(text.as_bytes(), add_special, special))
+    }
+
+    /// The text of checked tokens, control tokens spelled out; U+FFFD where it is not whole characters.
+    pub(crate) fn detokenize(&self, tokens: &[Token]) -> String {
+        let tokens: Vec<_> = tokens.iter().copied().map(vocabulary::to_llama).collect();
+        String::from_utf8_lossy(&self.inner.vocab().detokenize(&tokens, false, true)).into_owned()
+    }
+
+    /// How the vocabulary spells a checked token: `Ġhello`, `▁hello`.
+    pub(crate) fn spelling(&self, token: Token) -> String {
+        vocabulary::spelling(&self.inner.vocab(), token)
+    }
+
+    pub(super) fn inner(&self) -> &LlamaModel {
+        &self.inner
+    }
+}
+
+/// Refuses what is plainly no model, in words that llama.cpp does not have.
+fn check_file(path: &Path) -> Result<(), LoadError> {
+    let unreadable = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::NotFound => LoadError::Missing(path.to_owned()),
+        _ => LoadError::Unreadable { path: path.to_owned(), source },
+    };
+    let mut file = std::fs::File::open(path).map_err(unreadable)?;
+    if file.metadata().map_err(unreadable)?.is_dir() {
+        return Err(LoadError::Folder(path.to_owned()));
+    }
+    let mut magic = [0; 4];
+    match std::io::Read::read_exact(&mut file, &mut magic) {
+        Ok(()) if &magic == b"GGUF" => Ok(()),
+        Ok(()) => Err(LoadError::NotGguf(path.to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(LoadError::NotGguf(path.to_owned())),
+        Err(error) => Err(unreadable(error)),
+    }
+}

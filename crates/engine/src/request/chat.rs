@@ -1,0 +1,135 @@
+//! Chat requests.
+
+use remora_protocol::openai::{BodyError, ChatMessage, ChatRequest, ToolChoice};
+use serde_json::{Map, Value};
+
+use super::limits::{Wishes, check_supported, check_text_length, finish};
+use super::{RequestError, not_supported};
+use crate::llama::Token;
+use crate::scheduler::{GenerateRequest, Loaded};
+use crate::template::{Piece, RenderOptions};
+
+/// Checks a chat request and makes its prompt. Takes time with a long one: not for an async thread.
+pub(crate) fn prepare_chat(request: &ChatRequest, loaded: &Loaded) -> Result<GenerateRequest, RequestError> {
+    check(request)?;
+    let options = RenderOptions {
+        tools: request.tools.clone(),
+        add_generation_prompt: request.add_generation_prompt.unwrap_or(true) && !continues(request),
+        continue_final_message: continues(request),
+        variables: variables(request),
+    };
+    let pieces = render(&request.messages, &options, loaded)?;
+    check_text_length(pieces.iter().map(String::as_str), loaded)?;
+    let prompt = tokens_of(&pieces, request.add_special_tokens.unwrap_or(false), loaded);
+    let (max_tokens, max_tokens_param) = match request.max_completion_tokens {
+        Some(wanted) => (Some(wanted), "max_completion_tokens"),
+        None => (request.max_tokens, "max_tokens"),
+    };
+    let wants_logprobs = request.logprobs.unwrap_or(false);
+    let logprobs = wants_logprobs.then(|| request.top_logprobs.unwrap_or(0));
+    finish(prompt, &request.sampling, &Wishes { max_tokens, max_tokens_param, logprobs }, loaded)
+}
+
+/// The text of a conversation.
+pub(super) fn render(
+    messages: &[ChatMessage],
+    options: &RenderOptions,
+    loaded: &Loaded,
+) -> Result<Vec<Piece>, RequestError> {
+    let template = loaded.template.as_ref()?;
+    template.render(messages, options, loaded.model.vocabulary().controls()).map_err(|error| (&error).into())
+}
+
+/// The tokens of a conversation's text.
+pub(super) fn tokens_of(pieces: &[Piece], add_special: bool, loaded: &Loaded) -> Vec<Token> {
+    let tokenize = |(index, piece): (usize, &Piece)| {
+        // The template writes the special tokens itself; the tokenizer's own would double them.
+        loaded.model.tokenize(piece, add_special && index == 0, true)
+    };
+    pieces.iter().enumerate().flat_map(tokenize).collect()
+}
+
+/// Refuses a template in the request: it is a program, and the caller's.
+pub(super) fn check_template(template: Option<&str>, kwargs: Option<&Map<String, Value>>) -> Result<(), RequestError> {
+    if template.is_none() && kwargs.is_none_or(|kwargs| kwargs.get("chat_template").is_none_or(Value::is_null)) {
+        return Ok(());
+    }
+    let message = "Chat template is passed with request, but --trust-request-chat-template is not set. Refused request \
+                   with untrusted chat template.";
+    Err(RequestError::Template(message.into()))
+}
+
+fn continues(request: &ChatRequest) -> bool {
+    request.continue_final_message.unwrap_or(false)
+}
+
+fn check(request: &ChatRequest) -> Result<(), RequestError> {
+    let body = |field: &str, message: &str| Err(BodyError::value(field, message).into());
+    check_supported(&request.sampling)?;
+    if request.messages.is_empty() {
+        return body("messages", "messages must hold at least one message");
+    }
+    if continues(request) && request.add_generation_prompt == Some(true) {
+        let message = "Cannot set both `continue_final_message` and `add_generation_prompt` to True.";
+        return body("continue_final_message", message);
+    }
+    if request.stream_options.is_some() && request.stream != Some(true) {
+        return body("stream_options", "Stream options can only be defined when `stream=True`.");
+    }
+    if request.echo == Some(true) {
+        return Err(not_supported("echo", "echo"));
+    }
+    check_template(request.chat_template.as_deref(), request.chat_template_kwargs.as_ref())?;
+    check_logprobs(request)?;
+    check_tools(request)
+}
+
+fn check_logprobs(request: &ChatRequest) -> Result<(), RequestError> {
+    let Some(top) = request.top_logprobs else { return Ok(()) };
+    if top < -1 {
+        return Err(BodyError::value("top_logprobs", "`top_logprobs` must be a positive value or -1.").into());
+    }
+    if top != 0 && request.logprobs != Some(true) {
+        let message = "when using `top_logprobs`, `logprobs` must be set to true.";
+        return Err(BodyError::value("top_logprobs", message).into());
+    }
+    Ok(())
+}
+
+fn check_tools(request: &ChatRequest) -> Result<(), RequestError> {
+    if request.tools.as_ref().is_some_and(Vec::is_empty) {
+        let message = "`tools` must not be an empty array. Either provide at least one tool or omit the field entirely.";
+        return Err(BodyError::value("tools", message).into());
+    }
+    match &request.tool_choice {
+        None => Ok(()),
+        Some(ToolChoice::Mode(mode)) if mode == "none" => Ok(()),
+        Some(_) if request.tools.is_none() => {
+            Err(BodyError::value("tool_choice", "When using `tool_choice`, `tools` must be set.").into())
+        }
+        Some(ToolChoice::Mode(mode)) if mode == "auto" => Ok(()),
+        Some(ToolChoice::Mode(mode)) if mode == "required" => Err(not_supported("tool_choice", "tool_choice 'required'")),
+        Some(ToolChoice::Mode(mode)) => {
+            let message = format!(
+                "Invalid value for `tool_choice`: {mode}! Only named tools, \"none\", \"auto\" or \"required\" are \
+                 supported."
+            );
+            Err(BodyError::value("tool_choice", message).into())
+        }
+        Some(ToolChoice::Named(_)) => Err(not_supported("tool_choice", "A named tool_choice")),
+    }
+}
+
+/// Variables of the template: the request's own fields, then what it says outright.
+fn variables(request: &ChatRequest) -> Map<String, Value> {
+    let mut variables = Map::new();
+    if let Some(documents) = &request.documents {
+        variables.insert("documents".into(), documents.clone().into());
+    }
+    if let Some(effort) = &request.reasoning_effort {
+        variables.insert("reasoning_effort".into(), effort.clone().into());
+        variables.insert("enable_thinking".into(), (effort != "none").into());
+    }
+    variables.extend(request.chat_template_kwargs.clone().unwrap_or_default());
+    variables
+}

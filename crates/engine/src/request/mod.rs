@@ -1,0 +1,40 @@
+//! From what a client asks to what the engine computes: defaults, checks, prompts. Errors are in vLLM's words.
+
+mod chat;
+mod completion;
+mod limits;
+mod tokenize;
+
+use remora_protocol::openai::BodyError;
+
+use crate::sampling::InvalidParams;
+use crate::template::TemplateError;
+
+pub(crate) use chat::prepare_chat;
+pub(crate) use completion::prepare_completion;
+pub(crate) use tokenize::{detokenize, tokenize};
+
+/// Why a request is refused. All of these are the caller's to mend.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestError {
+    /// The body, taken for itself, makes no sense.
+    #[error("{0}")]
+    Body(#[from] BodyError),
+    /// A value is out of its range, or does not fit this model.
+    #[error("{0}")]
+    Invalid(#[from] InvalidParams),
+    /// The chat template does not take it.
+    #[error("{0}")]
+    Template(String),
+}
+
+impl From<&TemplateError> for RequestError {
+    fn from(error: &TemplateError) -> Self {
+        Self::Template(error.to_string())
+    }
+}
+
+/// What the API promises and this engine does not do yet. An answer that ignored the wish would look like it obeyed.
+fn not_supported(param: &'static str, what: &str) -> RequestError {
+    InvalidParams::new(param, format!("{what} is not supported yet by this engine.")).into()
+}

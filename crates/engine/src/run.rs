@@ -1,0 +1,89 @@
+//! Starting and stopping.
+
+use std::sync::Arc;
+
+use remora_service::{BindError, BoxError, Listener, Metrics, Process, RunError, Service, Stop};
+
+use crate::api::{self, ApiState};
+use crate::config::{EngineArgs, EngineConfig};
+use crate::scheduler::{Engine, EngineState};
+
+/// Largest request body, in bytes: room for a conversation of a long context, with JSON's escapes.
+const BODY_LIMIT: usize = 32 << 20;
+
+/// Why an engine did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The address could not be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// There is no memory for another thread.
+    #[error("cannot start the engine's thread")]
+    Thread(#[source] std::io::Error),
+    /// The model could not be loaded, or the engine died.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+/// Runs an engine until it is told to stop. It listens at once, and loads the model meanwhile; a model that cannot be
+/// loaded ends it with an error.
+pub async fn run(args: EngineArgs) -> Result<(), EngineError> {
+    let listener = Listener::bind(&args.listen()).await?;
+    let engine = service(listener, EngineConfig::from(&args))?;
+    let process = Process::new("engine").add(engine);
+    if args.lifeline {
+        // Its supervisor holds it, so it needs no control socket.
+        let stop = Stop::new();
+        watch_stdin(stop.clone()).map_err(EngineError::Thread)?;
+        return Ok(process.without_control_socket().stop(stop).run().await?);
+    }
+    Ok(process.run().await?)
+}
+
+/// The engine as a service. Loading begins now.
+pub fn service(listener: Listener, config: EngineConfig) -> Result<Service, EngineError> {
+    let metrics = Metrics::new();
+    let engine_metrics = Arc::new(crate::metrics::Metrics::new());
+    let names: Arc<[String]> = config.names.clone().into();
+    let name = names.first().cloned().unwrap_or_default();
+    metrics.register(|registry| engine_metrics.register(registry, &name));
+    let root = config.model.display().to_string().into();
+    let engine = Engine::start(config, engine_metrics).map_err(EngineError::Thread)?;
+    let state = ApiState { engine: engine.clone(), metrics: metrics.clone(), names, root };
+    let probe = state.clone();
+    Ok(Service::new("engine", listener, api::routes(state))
+        .metrics(metrics)
+        .dialect("/", api::vllm_dialect)
+        .body_limit(BODY_LIMIT)
+        .own_probes()
+        .ready(move || probe.reasons())
+        .task("engine", move |stop| watch(engine, stop)))
+}
+
+/// Ends the process when the engine dies, and the engine when the process stops.
+async fn watch(engine: Engine, stop: Stop) -> Result<(), BoxError> {
+    let mut states = engine.states();
+    let died = states.wait_for(|state| matches!(state, EngineState::Failed(_)));
+    tokio::select! {
+        died = died => {
+            if let EngineState::Failed(why) = &*died? {
+                return Err(why.to_string().into());
+            }
+        }
+        () = stop.closing() => {}
+    }
+    engine.stop().await;
+    Ok(())
+}
+
+/// Asks for a stop when standard input ends. A thread of its own, since a read of standard input cannot be cancelled
+/// and would keep an async runtime from ending.
+fn watch_stdin(stop: Stop) -> std::io::Result<()> {
+    let watch = move || {
+        // Whatever ends it, an error too, there is nobody at the other end.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        tracing::info!("standard input has ended: stopping");
+        stop.request();
+    };
+    std::thread::Builder::new().name("lifeline".into()).spawn(watch).map(drop)
+}

@@ -1,0 +1,185 @@
+//! The engine: a thread that owns the model's context, and the handle through which requests reach it.
+
+mod request;
+mod running;
+mod text;
+mod worker;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::config::EngineConfig;
+use crate::llama::{Context, LoadError, Model};
+use crate::metrics::Metrics;
+use crate::sampling::SamplingDefaults;
+use crate::template::{ChatTemplate, TemplateError};
+
+pub(crate) use request::{Delta, Finish, GenerateError, GenerateRequest, GeneratedToken, Generation, SubmitError};
+use running::Job;
+use worker::Worker;
+
+/// What the engine is doing.
+#[derive(Debug, Clone)]
+pub(crate) enum EngineState {
+    /// The model is being read; the share that is in, 0 to 1.
+    Loading(f32),
+    /// It answers.
+    Ready(Arc<Loaded>),
+    /// The model could not be loaded, or the thread died. Says why.
+    Failed(Arc<str>),
+    /// It was stopped.
+    Stopped,
+}
+
+/// A model that is ready to be used.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) model: Model,
+    /// The file's chat template, or why there is none.
+    pub(crate) template: Result<ChatTemplate, TemplateError>,
+    /// What the model's author recommends.
+    pub(crate) defaults: SamplingDefaults,
+    /// Longest prompt and answer together, in tokens.
+    pub(crate) max_model_len: u32,
+}
+
+/// The handle; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Engine {
+    shared: Arc<Shared>,
+    state: watch::Receiver<EngineState>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Gone once the engine was stopped; the thread ends when it is.
+    jobs: Mutex<Option<mpsc::UnboundedSender<Job>>>,
+    waiting: Arc<AtomicUsize>,
+    max_queue: usize,
+    abandon: Arc<AtomicBool>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Engine {
+    /// Starts the thread, which loads the model and then works.
+    pub(crate) fn start(config: EngineConfig, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+        let (jobs, received) = mpsc::unbounded_channel();
+        let (states, state) = watch::channel(EngineState::Loading(0.0));
+        let (waiting, abandon) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let max_queue = config.max_queue;
+        let thread_parts = ThreadParts { waiting: waiting.clone(), abandon: abandon.clone(), metrics, received };
+        let thread = std::thread::Builder::new().name("engine".into()).spawn(move || {
+            let work = AssertUnwindSafe(|| work(&config, thread_parts, &states));
+            let end = match std::panic::catch_unwind(work) {
+                Ok(Ok(())) => EngineState::Stopped,
+                Ok(Err(error)) => EngineState::Failed(one_line(&error).into()),
+                Err(_) => EngineState::Failed("the engine's thread panicked; the log has the place".into()),
+            };
+            states.send_replace(end);
+        })?;
+        let shared = Shared { jobs: Mutex::new(Some(jobs)), waiting, max_queue, abandon, thread: Mutex::new(Some(thread)) };
+        Ok(Self { shared: Arc::new(shared), state })
+    }
+
+    /// What it is doing now.
+    pub(crate) fn state(&self) -> EngineState {
+        self.state.borrow().clone()
+    }
+
+    /// Tells of every change.
+    pub(crate) fn states(&self) -> watch::Receiver<EngineState> {
+        self.state.clone()
+    }
+
+    /// Queues a request.
+    pub(crate) fn submit(&self, request: GenerateRequest) -> Result<Generation, SubmitError> {
+        let Shared { jobs, waiting, max_queue, .. } = &*self.shared;
+        let one_more = |waiting: usize| (waiting < *max_queue).then_some(waiting + 1);
+        waiting
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .map_err(|_| SubmitError::QueueFull(*max_queue))?;
+        let (deltas, received) = mpsc::unbounded_channel();
+        let job = Job { request, deltas, arrived: Instant::now() };
+        let jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        match jobs.as_ref().map(|jobs| jobs.send(job)) {
+            Some(Ok(())) => Ok(Generation { deltas: received }),
+            None | Some(Err(_)) => Err(SubmitError::Stopped),
+        }
+    }
+
+    /// Ends the thread after the step it is in, and waits for it; what is unfinished breaks off.
+    pub(crate) async fn stop(&self) {
+        self.shared.abandon.store(true, Ordering::Relaxed);
+        drop(self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // A panic was caught and told inside the thread.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+/// What the thread takes with it.
+struct ThreadParts {
+    waiting: Arc<AtomicUsize>,
+    abandon: Arc<AtomicBool>,
+    metrics: Arc<Metrics>,
+    received: mpsc::UnboundedReceiver<Job>,
+}
+
+/// The thread's life: load, then work.
+fn work(config: &EngineConfig, parts: ThreadParts, states: &watch::Sender<EngineState>) -> Result<(), LoadError> {
+    let started = Instant::now();
+    let progress = states.clone();
+    let model = Model::load(&config.model, move |part| {
+        progress.send_if_modified(|state| match state {
+            EngineState::Loading(known) if part - *known >= 0.01 => {
+                *known = part;
+                true
+            }
+            _ => false,
+        });
+    })?;
+    let size = config.size_for(&model);
+    let loaded = Arc::new(Loaded {
+        template: ChatTemplate::of_model(&model),
+        defaults: SamplingDefaults::read(&model),
+        max_model_len: size.tokens_per_slot,
+        model,
+    });
+    if let Err(error) = &loaded.template {
+        tracing::warn!("no chat: {error}");
+    }
+    let context = Context::new(&loaded.model, size)?;
+    tracing::info!(
+        model = %config.model.display(),
+        parameters = loaded.model.parameters(),
+        size_bytes = loaded.model.size_bytes(),
+        slots = size.slots,
+        context = size.tokens_per_slot,
+        threads = size.threads,
+        elapsed_ms = started.elapsed().as_millis(),
+        "model loaded"
+    );
+    states.send_replace(EngineState::Ready(loaded.clone()));
+    let ThreadParts { waiting, abandon, metrics, received } = parts;
+    Worker::new(context, loaded.model.vocabulary(), size, worker::Links { jobs: received, waiting, abandon, metrics }).run();
+    Ok(())
+}
+
+/// An error and its causes.
+fn one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,86 @@
+//! What is asked of the engine's thread, and what it answers.
+
+use remora_protocol::openai::{FinishReason, StopReason};
+use tokio::sync::mpsc;
+
+use crate::llama::Token;
+use crate::sampling::{Logprobs, SamplingParams};
+
+/// One answer to be generated. Everything in it is checked: tokens are in the vocabulary, the prompt has at least one
+/// and leaves room for `max_tokens` in the context, no stop is empty.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct GenerateRequest {
+    pub(crate) prompt: Vec<Token>,
+    pub(crate) sampling: SamplingParams,
+    /// Most tokens of the answer; at least 1.
+    pub(crate) max_tokens: u32,
+    /// No end and no stop before this many.
+    pub(crate) min_tokens: u32,
+    /// Goes on after the model's end tokens.
+    pub(crate) ignore_eos: bool,
+    /// Texts that end the answer.
+    pub(crate) stops: Vec<String>,
+    /// Keeps the stop in the answer.
+    pub(crate) keep_stop: bool,
+    /// Tokens that end the answer.
+    pub(crate) stop_tokens: Vec<Token>,
+    /// Leaves control tokens out of the text.
+    pub(crate) skip_special: bool,
+    /// Log probabilities, with this many candidates per token.
+    pub(crate) logprobs: Option<usize>,
+}
+
+/// A token of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct GeneratedToken {
+    pub(crate) id: Token,
+    /// Present when they were asked for.
+    pub(crate) logprobs: Option<Logprobs>,
+}
+
+/// Why and where an answer ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finish {
+    pub(crate) reason: FinishReason,
+    pub(crate) stop: Option<StopReason>,
+}
+
+/// A step of an answer. Text may lag behind the tokens: a stop, or a character, may not be complete.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Delta {
+    pub(crate) text: String,
+    pub(crate) token: GeneratedToken,
+    /// Set on the last one.
+    pub(crate) finish: Option<Finish>,
+}
+
+/// Why an answer that had begun, or waited, broke off.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum GenerateError {
+    #[error("the engine failed while it computed this answer")]
+    Failed,
+    #[error("the engine stopped before this answer was complete")]
+    Stopped,
+}
+
+/// Why a request was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SubmitError {
+    #[error("{0} requests wait already")]
+    QueueFull(usize),
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+/// An answer under way. Dropping it frees its slot at the next token.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    pub(super) deltas: mpsc::UnboundedReceiver<Result<Delta, GenerateError>>,
+}
+
+impl Generation {
+    /// The next step; none after one that finished or failed.
+    pub(crate) async fn next(&mut self) -> Option<Result<Delta, GenerateError>> {
+        self.deltas.recv().await
+    }
+}

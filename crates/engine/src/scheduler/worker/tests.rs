@@ -1,0 +1,162 @@
+//! The loop over a stand-in for llama.cpp: what a real model does not do on demand.
+
+use std::sync::Mutex;
+
+use remora_protocol::openai::StopReason;
+
+use super::*;
+use crate::sampling::SamplingParams;
+use crate::scheduler::{Finish, GenerateRequest, Generation};
+
+/// Answers `a b c d` and the end, whatever is asked; fails at the steps it is told to.
+struct Script {
+    steps: Arc<Mutex<Vec<Vec<Row>>>>,
+    fail_at: Option<usize>,
+    batch: usize,
+    scores: Vec<Vec<f32>>,
+    cleared: Arc<Mutex<Vec<u32>>>,
+}
+
+const TEXTS: [&str; 6] = ["p", "a", "b", "c", "d", "<end>"];
+
+impl Decoder for Script {
+    fn batch(&self) -> usize {
+        self.batch
+    }
+
+    fn decode(&mut self, rows: &[Row]) -> Result<(), ContextError> {
+        let mut steps = self.steps.lock().unwrap();
+        steps.push(rows.to_vec());
+        assert!(!rows.is_empty() && rows.len() <= self.batch);
+        if self.fail_at == Some(steps.len()) {
+            return Err(ContextError::BadLength(0));
+        }
+        // After each token comes the next one.
+        self.scores = rows.iter().map(|row| (0..6).map(|id| f32::from(u8::from(id == row.token + 1))).collect()).collect();
+        Ok(())
+    }
+
+    fn scores(&self, row: usize) -> &[f32] {
+        &self.scores[row]
+    }
+
+    fn clear(&mut self, slot: u32) {
+        self.cleared.lock().unwrap().push(slot);
+    }
+}
+
+fn request(prompt: usize) -> GenerateRequest {
+    GenerateRequest {
+        prompt: vec![0; prompt],
+        sampling: SamplingParams { temperature: 0.0, ..SamplingParams::default() },
+        max_tokens: 10,
+        min_tokens: 0,
+        ignore_eos: false,
+        stops: Vec::new(),
+        keep_stop: false,
+        stop_tokens: Vec::new(),
+        skip_special: true,
+        logprobs: None,
+    }
+}
+
+/// What was computed, what was forgotten, and every answer.
+struct Outcome {
+    steps: Vec<Vec<Row>>,
+    cleared: Vec<u32>,
+    answers: Vec<Result<(String, Finish), GenerateError>>,
+}
+
+/// Runs requests to their ends on two slots.
+fn run(requests: Vec<GenerateRequest>, batch: usize, fail_at: Option<usize>) -> Outcome {
+    let (steps, cleared) = (Arc::new(Mutex::default()), Arc::new(Mutex::default()));
+    let script = Script { steps: steps.clone(), fail_at, batch, scores: Vec::new(), cleared: cleared.clone() };
+    let vocabulary = Vocabulary::of(&TEXTS);
+    let (jobs, received) = mpsc::unbounded_channel();
+    let waiting = Arc::new(AtomicUsize::new(requests.len()));
+    let generations: Vec<Generation> = requests
+        .into_iter()
+        .map(|request| {
+            let (deltas, received) = mpsc::unbounded_channel();
+            jobs.send(Job { request, deltas, arrived: Instant::now() }).unwrap();
+            Generation { deltas: received }
+        })
+        .collect();
+    drop(jobs);
+    let size = ContextSize { slots: 2, tokens_per_slot: 64, batch: 8, threads: 1 };
+    let links = Links { jobs: received, waiting: waiting.clone(), abandon: Arc::default(), metrics: Arc::new(Metrics::new()) };
+    Worker::new(script, &vocabulary, size, links).run();
+    assert_eq!(waiting.load(Ordering::Relaxed), 0);
+    let answers = generations.into_iter().map(whole).collect();
+    let (steps, cleared) = (steps.lock().unwrap().clone(), cleared.lock().unwrap().clone());
+    Outcome { steps, cleared, answers }
+}
+
+fn whole(mut generation: Generation) -> Result<(String, Finish), GenerateError> {
+    let mut text = String::new();
+    while let Some(delta) = generation.deltas.blocking_recv() {
+        let delta = delta?;
+        text.push_str(&delta.text);
+        if let Some(finish) = delta.finish {
+            return Ok((text, finish));
+        }
+    }
+    Err(GenerateError::Stopped)
+}
+
+fn ended(text: &str, reason: FinishReason, stop: Option<StopReason>) -> Result<(String, Finish), GenerateError> {
+    Ok((text.to_owned(), Finish { reason, stop }))
+}
+
+#[test]
+fn answers_end_where_they_should() {
+    let stopped = GenerateRequest { stops: vec!["cd".into()], ..request(1) };
+    let at_token = GenerateRequest { stop_tokens: vec![3], ..request(1) };
+    let short = GenerateRequest { max_tokens: 2, ..request(1) };
+    let outcome = run(vec![request(1), stopped, at_token, short], 8, None);
+    assert_eq!(
+        outcome.answers,
+        [
+            ended("abcd", FinishReason::Stop, None),
+            ended("ab", FinishReason::Stop, Some(StopReason::Text("cd".into()))),
+            ended("ab", FinishReason::Stop, Some(StopReason::Token(3))),
+            ended("ab", FinishReason::Length, None),
+        ]
+    );
+    assert_eq!(outcome.cleared.len(), 4, "every slot is emptied after its answer");
+}
+
+#[test]
+fn long_prompts_are_cut_into_steps_and_do_not_hold_up_answers() {
+    let outcome = run(vec![request(1), request(20)], 8, None);
+    assert!(outcome.answers.iter().all(|answer| *answer == ended("abcd", FinishReason::Stop, None)));
+    let first = outcome.steps.iter().map(|rows| rows.iter().filter(|row| row.slot == 0).count());
+    assert_eq!(first.take(5).collect::<Vec<_>>(), [1; 5], "one token of the short one in each of the first steps");
+    let second: Vec<Row> = outcome.steps.concat().into_iter().filter(|row| row.slot == 1).collect();
+    assert!(second.iter().map(|row| row.position).eq(0..24), "positions follow each other");
+    assert_eq!(second.iter().filter(|row| row.scores).count(), 5, "scores are asked for once a token is to be chosen");
+}
+
+#[test]
+fn a_step_that_fails_breaks_off_what_was_in_it_and_nothing_else() {
+    let outcome = run(vec![request(1), request(1), request(1)], 8, Some(3));
+    assert_eq!(outcome.answers[..2], [Err(GenerateError::Failed), Err(GenerateError::Failed)]);
+    assert_eq!(outcome.answers[2], ended("abcd", FinishReason::Stop, None), "the one that waited gets its turn");
+}
+
+#[test]
+fn those_who_left_while_waiting_are_passed_over() {
+    let (deltas, received) = mpsc::unbounded_channel();
+    let (jobs, jobs_received) = mpsc::unbounded_channel();
+    drop(received);
+    jobs.send(Job { request: request(1), deltas, arrived: Instant::now() }).unwrap();
+    drop(jobs);
+    let steps = Arc::new(Mutex::default());
+    let script = Script { steps: steps.clone(), fail_at: None, batch: 8, scores: Vec::new(), cleared: Arc::default() };
+    let waiting = Arc::new(AtomicUsize::new(1));
+    let links =
+        Links { jobs: jobs_received, waiting: waiting.clone(), abandon: Arc::default(), metrics: Arc::new(Metrics::new()) };
+    let size = ContextSize { slots: 2, tokens_per_slot: 64, batch: 8, threads: 1 };
+    Worker::new(script, &Vocabulary::of(&TEXTS), size, links).run();
+    assert_eq!((waiting.load(Ordering::Relaxed), steps.lock().unwrap().len()), (0, 0));
+}

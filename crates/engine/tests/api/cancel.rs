@@ -1,0 +1,68 @@
+use remora_testing::wait_until;
+use serde_json::json;
+
+use crate::support::{LIMIT, TestEngine, chat, with};
+
+/// A request that generates until the context is full.
+fn endless() -> serde_json::Value {
+    with(chat("hello"), json!({"ignore_eos": true, "max_tokens": 2000}))
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_frees_its_slot() {
+    let engine = TestEngine::with(|config| config.slots = Some(2)).await;
+    let mut stream = engine.post("/v1/chat/completions", &with(endless(), json!({"stream": true}))).await;
+    assert!(stream.chunk().await.unwrap().is_some());
+    assert!(engine.metric("vllm:num_requests_running").await >= 1.0);
+    drop(stream);
+    wait_until(LIMIT, async || engine.metric("vllm:num_requests_running").await == 0.0).await;
+    assert!(engine.metric("vllm:generation_tokens_total").await < 2000.0, "it did not run to its end");
+}
+
+#[tokio::test]
+async fn so_does_one_that_waits_for_a_whole_answer() {
+    let engine = TestEngine::with(|config| config.slots = Some(1)).await;
+    let answer = engine.client.post(format!("{}/v1/chat/completions", engine.url)).json(&endless()).send();
+    let mut answer = Box::pin(answer);
+    tokio::select! {
+        _ = &mut answer => panic!("it cannot be done yet"),
+        () = wait_until(LIMIT, async || engine.metric("vllm:num_requests_running").await == 1.0) => {}
+    }
+    drop(answer);
+    wait_until(LIMIT, async || engine.metric("vllm:num_requests_running").await == 0.0).await;
+    assert!(engine.metric("vllm:generation_tokens_total").await < 2000.0, "it did not run to its end");
+}
+
+#[tokio::test]
+async fn a_full_house_queues_and_then_refuses() {
+    let engine = TestEngine::with(|config| (config.slots, config.max_queue) = (Some(1), 2)).await;
+    let open = async || engine.post("/v1/chat/completions", &with(endless(), json!({"stream": true}))).await;
+    let mut first = open().await;
+    assert!(first.chunk().await.unwrap().is_some());
+    let second = open().await;
+    let third = open().await;
+    assert_eq!((second.status().as_u16(), third.status().as_u16()), (200, 200), "those who wait have their status line");
+    let refused = open().await;
+    assert_eq!(refused.status().as_u16(), 429);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    insta::assert_snapshot!(refused.text().await.unwrap(), @"");
+    wait_until(LIMIT, async || engine.metric("vllm:num_requests_waiting").await == 2.0).await;
+    drop(third);
+    wait_until(LIMIT, async || engine.metric("vllm:num_requests_waiting").await == 1.0).await;
+    drop(first);
+    let mut second = second;
+    assert!(second.chunk().await.unwrap().is_some(), "the next in the queue gets the slot");
+}
+
+#[tokio::test]
+async fn a_stop_lets_answers_finish() {
+    let engine = TestEngine::start().await;
+    let mut stream = engine.post("/v1/chat/completions", &with(chat("hello"), json!({"stream": true}))).await;
+    let mut text = stream.chunk().await.unwrap().unwrap().to_vec();
+    engine.running.stop().request();
+    while let Some(more) = stream.chunk().await.unwrap() {
+        text.extend_from_slice(&more);
+    }
+    assert!(text.ends_with(b"data: [DONE]\n\n"));
+    engine.running.wait().await.unwrap();
+}

@@ -1,0 +1,92 @@
+use remora_engine::EngineConfig;
+use remora_testing::wait_until;
+use serde_json::json;
+
+use crate::support::{LIMIT, TestEngine, chat, steady};
+
+#[tokio::test]
+async fn health_is_empty_and_ok_once_the_model_is_loaded() {
+    let engine = TestEngine::start().await;
+    let health = engine.get("/health").await;
+    assert_eq!((health.status().as_u16(), health.text().await.unwrap()), (200, String::new()));
+    assert_eq!(engine.get("/ready").await.status().as_u16(), 200);
+    let version: serde_json::Value = engine.get("/version").await.json().await.unwrap();
+    assert_eq!(version, json!({"version": remora_service::VERSION}));
+}
+
+#[tokio::test]
+async fn the_port_answers_while_the_model_loads() {
+    // A pipe that nobody writes to never ends loading.
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("slow.gguf");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let engine = TestEngine::loading(EngineConfig::new(&pipe)).await;
+    let health = engine.get("/health").await;
+    assert_eq!(health.status().as_u16(), 503);
+    assert_eq!(health.headers()["retry-after"], "1");
+    insta::assert_snapshot!(health.text().await.unwrap(), @"");
+    let error = engine.refused("/v1/chat/completions", &chat("hello"), 503).await;
+    insta::assert_compact_json_snapshot!(error, @"");
+    // Opened and closed without a byte: no model.
+    drop(std::fs::OpenOptions::new().write(true).open(&pipe).unwrap());
+    let error = engine.running.wait().await.unwrap_err().to_string();
+    assert!(error.contains("is not a GGUF file"), "{error}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_loaded_ends_the_process_with_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    };
+    let demo = std::fs::read(crate::support::demo_model()).unwrap();
+    for (path, reason) in [
+        (folder.path().join("none.gguf"), "no model file at"),
+        (folder.path().to_owned(), "is a folder"),
+        (file("text.gguf", b"hello, I am a text"), "is not a GGUF file"),
+        (file("cut.gguf", &demo[..demo.len() / 2]), "cannot load"),
+        (file("lies.gguf", b"GGUF\x03\0\0\0\xff\xff\xff\xff\xff\xff\xff\x7f\0\0\0\0\0\0\0\0"), "cannot load"),
+    ] {
+        let engine = TestEngine::loading(EngineConfig::new(path)).await;
+        let error = engine.running.wait().await.unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_model_is_listed_under_each_of_its_names() {
+    let engine = TestEngine::with(|config| config.names = vec!["remora-demo".into(), "org/other".into()]).await;
+    let list: serde_json::Value = engine.get("/v1/models").await.json().await.unwrap();
+    assert_eq!(list["data"][1]["id"], "org/other");
+    let one: serde_json::Value = engine.get("/v1/models/org/other").await.json().await.unwrap();
+    assert_eq!(one["id"], "org/other");
+    assert_eq!(engine.get("/v1/models/org%2Fother").await.status().as_u16(), 200);
+    insta::assert_json_snapshot!(steady(list["data"][0].clone()), @"");
+    let answer = engine.ask("/v1/chat/completions", &crate::support::with(chat("hello"), json!({"model": "org/other", "max_tokens": 1})));
+    assert_eq!(answer.await["model"], "remora-demo", "as in vLLM, the first name is the one in answers");
+}
+
+#[tokio::test]
+async fn metrics_have_vllm_s_names() {
+    let engine = TestEngine::start().await;
+    engine.ask("/v1/chat/completions", &chat("hello")).await;
+    wait_until(LIMIT, async || engine.metric("vllm:num_requests_running").await == 0.0).await;
+    let text = engine.get("/metrics").await.text().await.unwrap();
+    let names: std::collections::BTreeSet<&str> =
+        text.lines().filter(|line| line.starts_with("vllm:")).filter_map(|line| line.split('{').next()).collect();
+    let names: Vec<_> = names.into_iter().filter(|name| !name.ends_with("_bucket") && !name.ends_with("_sum")).collect();
+    insta::assert_snapshot!(names.join("\n"), @"");
+    assert!(text.contains(r#"vllm:request_success_total{finished_reason="stop",model_name="remora-demo",engine="0"} 1"#)
+        || text.contains(r#"vllm:request_success_total{model_name="remora-demo",engine="0",finished_reason="stop"} 1"#), "{text}");
+}
+
+#[tokio::test]
+async fn the_api_document_lists_every_route() {
+    let engine = TestEngine::start().await;
+    let api: serde_json::Value = engine.get("/openapi.json").await.json().await.unwrap();
+    let paths: Vec<&String> = api["paths"].as_object().unwrap().keys().collect();
+    insta::assert_compact_json_snapshot!(paths, @"");
+}

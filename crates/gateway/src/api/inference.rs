@@ -1,0 +1,143 @@
+//! The paths that engines answer.
+//!
+//! All are alike: the body is collected, its `model` read, an engine chosen, and the bytes sent on. Answers come back
+//! as the engine sends them.
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use remora_protocol::openai;
+use remora_service::{ApiError, RequestId};
+use remora_types::error::ErrorBody;
+use utoipa::IntoResponses;
+
+use super::error::Failure;
+use crate::body::{ModelField, Pieces, collect};
+use crate::endpoint::Endpoint;
+use crate::state::GatewayState;
+use crate::upstream::{Forwarded, forward};
+
+/// What can go wrong on every one of these paths; see `error.rs` for the codes.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "speaks to the API document only")]
+enum Failures {
+    /// The body is not a JSON object with one model, or the engine cannot do this.
+    #[response(status = 400)]
+    Invalid(ErrorBody),
+    /// No engine has the model.
+    #[response(status = 404)]
+    UnknownModel(ErrorBody),
+    /// The body is larger than the settings allow.
+    #[response(status = 413)]
+    TooLarge(ErrorBody),
+    /// The engine broke off before it answered.
+    #[response(status = 502)]
+    Failed(ErrorBody),
+    /// The model's engine is not ready, or cannot be reached; `Retry-After` says when to try again.
+    #[response(status = 503)]
+    NotReady(ErrorBody),
+    /// The engine did not begin to answer in time.
+    #[response(status = 504)]
+    Slow(ErrorBody),
+}
+
+/// Chat, streamed where the body says `"stream": true`.
+#[utoipa::path(post, path = "/v1/chat/completions", tag = "inference", request_body = openai::ChatRequest,
+    responses((status = 200, body = openai::ChatCompletion), Failures))]
+pub(super) async fn chat_completions(
+    State(state): State<GatewayState>,
+    Extension(id): Extension<RequestId>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    pass(&state, Endpoint::ChatCompletions, &id, request).await
+}
+
+/// Continues a text, streamed where the body says `"stream": true`.
+#[utoipa::path(post, path = "/v1/completions", tag = "inference", request_body = openai::CompletionRequest,
+    responses((status = 200, body = openai::Completion), Failures))]
+pub(super) async fn completions(
+    State(state): State<GatewayState>,
+    Extension(id): Extension<RequestId>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    pass(&state, Endpoint::Completions, &id, request).await
+}
+
+/// Embeds texts, where the engine can.
+#[utoipa::path(post, path = "/v1/embeddings", tag = "inference", request_body = Value,
+    responses((status = 200, body = Value), Failures))]
+pub(super) async fn embeddings(
+    State(state): State<GatewayState>,
+    Extension(id): Extension<RequestId>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    pass(&state, Endpoint::Embeddings, &id, request).await
+}
+
+/// The Responses API, where the engine has it.
+#[utoipa::path(post, path = "/v1/responses", tag = "inference", request_body = Value,
+    responses((status = 200, body = Value), Failures))]
+pub(super) async fn responses(
+    State(state): State<GatewayState>,
+    Extension(id): Extension<RequestId>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    pass(&state, Endpoint::Responses, &id, request).await
+}
+
+/// A text or conversation as tokens, in vLLM's shape.
+#[utoipa::path(post, path = "/tokenize", tag = "inference", request_body = openai::TokenizeRequest,
+    responses((status = 200, body = openai::TokenizeResponse), Failures))]
+pub(super) async fn tokenize(
+    State(state): State<GatewayState>,
+    Extension(id): Extension<RequestId>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    pass(&state, Endpoint::Tokenize, &id, request).await
+}
+
+/// Tokens as text, in vLLM's shape.
+#[utoipa::path(post, path = "/detokenize", tag = "inference", request_body = openai::DetokenizeRequest,
+    responses((status = 200, body = openai::DetokenizeResponse), Failures))]
+pub(super) async fn detokenize(
+    State(state): State<GatewayState>,
+    Extension(id): Extension<RequestId>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    pass(&state, Endpoint::Detokenize, &id, request).await
+}
+
+async fn pass(
+    state: &GatewayState,
+    endpoint: Endpoint,
+    id: &RequestId,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let answer = to_engine(state, endpoint, id, request).await;
+    answer.map_err(|failure| {
+        let refusal = failure.is_refusal();
+        let error = ApiError::from(failure);
+        if refusal {
+            state.metrics().refused(error.code());
+        }
+        error
+    })
+}
+
+async fn to_engine(
+    state: &GatewayState,
+    endpoint: Endpoint,
+    id: &RequestId,
+    request: Request,
+) -> Result<Response, Failure> {
+    let (head, body) = request.into_parts();
+    let body = collect(&head.headers, body, state.body_limit()).await?;
+    let model = ModelField::of(&body)?;
+    let ticket = state.directory().table().draw(model.name(), endpoint.capability(), id)?;
+    // Engines know their models by their own names only.
+    let real = ticket.model().as_str();
+    let named = model.name() == Some(real);
+    let body = if named { Pieces::whole(body) } else { model.replaced(&body, real) };
+    let request = Forwarded { endpoint, headers: &head.headers, body, id };
+    Ok(forward(request, ticket, state.patience()).await?)
+}

@@ -1,0 +1,27 @@
+//! Every route.
+
+mod dialect;
+mod error;
+mod inference;
+mod models;
+
+use remora_service::{Access, Role, Routes};
+use utoipa_axum::routes;
+
+use crate::state::GatewayState;
+
+pub(crate) use dialect::{IMITATED, openai};
+
+/// The paths of `OpenAI`'s API, and vLLM's two beside it. What is not listed here does not reach an engine.
+pub(crate) fn routes() -> Routes<GatewayState> {
+    let usable = Access::role(Role::Use);
+    Routes::new("The front door: OpenAI's API over every engine.")
+        .route(usable, routes!(inference::chat_completions))
+        .route(usable, routes!(inference::completions))
+        .route(usable, routes!(inference::embeddings))
+        .route(usable, routes!(inference::responses))
+        .route(usable, routes!(inference::tokenize))
+        .route(usable, routes!(inference::detokenize))
+        .route(usable, routes!(models::list))
+        .route(usable, routes!(models::get))
+}

@@ -1,0 +1,29 @@
+//! Which models there are.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
+use remora_protocol::openai::{ModelCard, ModelList};
+use remora_service::{ApiError, ApiPath};
+use remora_types::error::ErrorBody;
+
+use super::error::IntoApi;
+use crate::state::GatewayState;
+
+/// Every model and adapter of every engine, each once, then aliases (`root` says of what).
+#[utoipa::path(get, path = "/v1/models", tag = "models", responses((status = 200, body = ModelList)))]
+pub(super) async fn list(State(state): State<GatewayState>) -> Response {
+    ([(CONTENT_TYPE, "application/json")], state.directory().table().rendered()).into_response()
+}
+
+/// One of them. The name may stand as one percent-encoded segment or with its slashes bare.
+#[utoipa::path(get, path = "/v1/models/{*name}", tag = "models", params(("name" = String, Path)),
+    responses((status = 200, body = ModelCard), (status = 404, body = ErrorBody), (status = 503, body = ErrorBody)))]
+pub(super) async fn get(
+    State(state): State<GatewayState>,
+    ApiPath(name): ApiPath<String>,
+) -> Result<Json<ModelCard>, ApiError> {
+    let table = state.directory().table();
+    table.card(&name).cloned().map(Json).ok_or_else(|| table.unknown(&name, None).into_api())
+}

@@ -1,0 +1,286 @@
+//! Section `[gateway]`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::HeaderValue;
+use remora_api_client::engine::EngineClient;
+use remora_api_client::engines::Engines;
+use remora_api_client::{Client, InvalidServer};
+use remora_service::Listen;
+use remora_types::engines::EngineAddress;
+use remora_types::{EngineId, ModelId};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::directory::{InvalidNaming, Naming, Source, StaticEngine};
+use crate::upstream::Patience;
+
+/// Where model-manager listens unless the settings say otherwise.
+const REGISTRY: &str = "http://127.0.0.1:8004";
+
+/// Section `[gateway]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: Listen,
+    /// The engine registry (model-manager). Not together with `engines`.
+    pub registry: Option<String>,
+    /// Engines, where there is no model-manager. The gateway probes them itself.
+    pub engines: Vec<EngineConfig>,
+    /// Other names for models; an alias may stand for an alias. A model of the same name wins.
+    pub aliases: BTreeMap<ModelId, ModelId>,
+    /// What answers when a request names no model, or `default`; else the first ready engine's first model.
+    pub default_model: Option<ModelId>,
+    /// Largest request body, in bytes.
+    pub body_limit_bytes: usize,
+    /// Longest time for a connection to an engine, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// Longest time until an engine begins to answer, its queue and the reading of the prompt included, in milliseconds.
+    pub first_byte_timeout_ms: u64,
+    /// Longest silence in the middle of an engine's answer, in milliseconds.
+    pub idle_timeout_ms: u64,
+}
+
+/// One of `[[gateway.engines]]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EngineConfig {
+    /// Its id in messages and metrics.
+    pub id: EngineId,
+    /// `http://host:port[/prefix]` or `unix:/path`.
+    pub address: EngineAddress,
+    /// A key that it wants as `Authorization: Bearer`. Clients' own keys are never sent to engines.
+    #[serde(default)]
+    pub api_key: Option<SecretString>,
+    /// A file that holds the key.
+    #[serde(default)]
+    pub api_key_file: Option<PathBuf>,
+}
+
+/// Settings that cannot be used.
+#[derive(Debug, Error)]
+pub enum InvalidConfig {
+    /// Two lists of engines.
+    #[error("gateway.registry and gateway.engines are both set; engines come from one of them")]
+    TwoSources,
+    /// Two engines with one id.
+    #[error("gateway.engines: there are two engines called {0}")]
+    TwoEngines(EngineId),
+    /// A key given twice.
+    #[error("gateway.engines: {0} has both api_key and api_key_file; keep one")]
+    TwoKeys(EngineId),
+    /// A key that cannot be read.
+    #[error("gateway.engines: cannot read the key of {engine} in {}", path.display())]
+    KeyFile {
+        /// The engine.
+        engine: EngineId,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A key that no HTTP header can hold.
+    #[error("gateway.engines: the key of {0} is empty, or holds characters that an HTTP header cannot")]
+    UnusableKey(EngineId),
+    /// An address that is none.
+    #[error(transparent)]
+    Address(#[from] InvalidServer),
+    /// Aliases that lead nowhere.
+    #[error("gateway: {0}")]
+    Naming(#[from] InvalidNaming),
+    /// A limit that would refuse everything.
+    #[error("gateway.{0} must be more than 0")]
+    Zero(&'static str),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: Listen::Tcp(([127, 0, 0, 1], 8000).into()),
+            registry: None,
+            engines: Vec::new(),
+            aliases: BTreeMap::new(),
+            default_model: None,
+            body_limit_bytes: 64 << 20,
+            connect_timeout_ms: 2_000,
+            first_byte_timeout_ms: 600_000,
+            idle_timeout_ms: 300_000,
+        }
+    }
+}
+
+impl Config {
+    /// Whether the settings can be used; reads the key files too.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        let limits = [
+            ("body_limit_bytes", self.body_limit_bytes as u64),
+            ("connect_timeout_ms", self.connect_timeout_ms),
+            ("first_byte_timeout_ms", self.first_byte_timeout_ms),
+            ("idle_timeout_ms", self.idle_timeout_ms),
+        ];
+        if let Some((name, _)) = limits.into_iter().find(|(_, value)| *value == 0) {
+            return Err(InvalidConfig::Zero(name));
+        }
+        self.naming()?;
+        self.source().map(drop)
+    }
+
+    pub(crate) fn naming(&self) -> Result<Naming, InvalidConfig> {
+        Ok(Naming::new(&self.aliases, self.default_model.as_ref())?)
+    }
+
+    pub(crate) fn patience(&self) -> Patience {
+        Patience {
+            first_byte: Duration::from_millis(self.first_byte_timeout_ms),
+            silence: Duration::from_millis(self.idle_timeout_ms),
+        }
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms)
+    }
+
+    /// Who knows the engines.
+    pub(crate) fn source(&self) -> Result<Source, InvalidConfig> {
+        if self.engines.is_empty() {
+            let client = Client::new(self.registry.as_deref().unwrap_or(REGISTRY))?;
+            return Ok(Source::Registry { server: client.server(), client: Engines::new(client) });
+        }
+        if self.registry.is_some() {
+            return Err(InvalidConfig::TwoSources);
+        }
+        for (index, engine) in self.engines.iter().enumerate() {
+            if self.engines[..index].iter().any(|other| other.id == engine.id) {
+                return Err(InvalidConfig::TwoEngines(engine.id.clone()));
+            }
+        }
+        Ok(Source::Static(self.engines.iter().map(EngineConfig::resolve).collect::<Result<_, _>>()?))
+    }
+}
+
+impl EngineConfig {
+    fn resolve(&self) -> Result<StaticEngine, InvalidConfig> {
+        let authorization = self.authorization()?;
+        let mut client = EngineClient::new(&self.address)?;
+        if let Some(value) = &authorization {
+            client = client.with_authorization(value.clone());
+        }
+        Ok(StaticEngine { id: self.id.clone(), address: self.address.clone(), authorization, client })
+    }
+
+    fn authorization(&self) -> Result<Option<HeaderValue>, InvalidConfig> {
+        let key = match (&self.api_key, &self.api_key_file) {
+            (Some(_), Some(_)) => return Err(InvalidConfig::TwoKeys(self.id.clone())),
+            (Some(key), None) => key.clone(),
+            (None, Some(path)) => self.read_key(path)?,
+            (None, None) => return Ok(None),
+        };
+        let unusable = || InvalidConfig::UnusableKey(self.id.clone());
+        let key = key.expose_secret().trim();
+        if key.is_empty() {
+            return Err(unusable());
+        }
+        let mut value = HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| unusable())?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+
+    fn read_key(&self, path: &Path) -> Result<SecretString, InvalidConfig> {
+        let failed = |source| InvalidConfig::KeyFile { engine: self.id.clone(), path: path.to_owned(), source };
+        std::fs::read_to_string(path).map(SecretString::from).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use remora_service::config::Settings;
+
+    use super::*;
+
+    fn load(toml: &str) -> Result<Config, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("remora.toml");
+        std::fs::write(&file, toml).unwrap();
+        let settings = Settings::from_parts(Some(&file), None, []).map_err(|e| e.to_string())?;
+        let config: Config = settings.section("gateway").map_err(|e| e.to_string())?;
+        config.validate().map_err(|e| e.to_string())?;
+        Ok(config)
+    }
+
+    #[test]
+    fn nothing_set_means_the_registry_on_this_machine() {
+        let config = load("").unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8000");
+        assert_eq!(config.source().unwrap().to_string(), "the engine registry at http://127.0.0.1:8004");
+    }
+
+    #[test]
+    fn every_key_is_read_and_names_keep_their_dots_and_capitals() {
+        let config = load(
+            r#"
+            [gateway]
+            listen = "127.0.0.1:9000"
+            default_model = "Qwen/Qwen3-0.6B"
+            body_limit_bytes = 1000
+            connect_timeout_ms = 1
+            first_byte_timeout_ms = 2
+            idle_timeout_ms = 3
+            [gateway.aliases]
+            "Qwen-2.5.3b" = "Qwen/Qwen3-0.6B"
+            [[gateway.engines]]
+            id = "gpu"
+            address = "unix:/run/vllm.sock"
+            [[gateway.engines]]
+            id = "box"
+            address = "http://box:11434/v1"
+            api_key = "sk-1"
+            "#,
+        )
+        .unwrap();
+        let (alias, target) = config.aliases.first_key_value().unwrap();
+        assert_eq!((alias.as_str(), target.as_str()), ("Qwen-2.5.3b", "Qwen/Qwen3-0.6B"));
+        let Source::Static(engines) = config.source().unwrap() else { panic!("not the list") };
+        assert_eq!(engines[0].authorization, None);
+        assert_eq!(engines[1].authorization.as_ref().unwrap(), "Bearer sk-1");
+        assert_eq!(config.patience().first_byte, Duration::from_millis(2));
+        assert!(!format!("{config:?} {engines:?}").contains("sk-1"));
+    }
+
+    #[test]
+    fn a_key_can_lie_in_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let toml =
+            format!("[[gateway.engines]]\nid = 'e'\naddress = 'http://h:1'\napi_key_file = '{}'", path.display());
+        assert!(load(&toml).unwrap_err().contains("cannot read the key of e"));
+        std::fs::write(&path, "sk-2\n").unwrap();
+        let Source::Static(engines) = load(&toml).unwrap().source().unwrap() else { panic!("not the list") };
+        assert_eq!(engines[0].authorization.as_ref().unwrap(), "Bearer sk-2");
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let engine = "[[gateway.engines]]\nid = 'e'\naddress = 'http://h:1'\n";
+        let mistakes = [
+            ("[gateway]\nlisten_on = 'x'", "listen_on"),
+            ("[gateway]\nidle_timeout_ms = 0", "idle_timeout_ms must be more than 0"),
+            ("[gateway]\nregistry = 'ftp://x'", "ftp://x"),
+            (&format!("[gateway]\nregistry = 'http://h'\n{engine}"), "both set"),
+            (&format!("{engine}{engine}"), "two engines called e"),
+            (&format!("{engine}api_key = 'a'\napi_key_file = 'b'"), "keep one"),
+            (&format!("{engine}api_key = ''"), "the key of e is empty"),
+            (&format!("{engine}port = 3"), "port"),
+            ("[[gateway.engines]]\nid = 'e'\naddress = 'https://h'", "not https"),
+            ("[gateway.aliases]\na = 'b'\nb = 'a'", "back to itself"),
+        ];
+        for (toml, expected) in mistakes {
+            let message = load(toml).unwrap_err();
+            assert!(message.contains(expected), "{toml}: {message}");
+        }
+    }
+}

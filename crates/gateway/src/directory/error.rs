@@ -1,0 +1,62 @@
+//! Why no engine could be chosen.
+
+use remora_types::engines::{Capability, EngineState};
+use remora_types::{EngineId, ModelId};
+use thiserror::Error;
+
+/// A request that no engine can take now. Displays as what the caller reads.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum LookupError {
+    /// Nobody has said yet what engines there are.
+    #[error("no engine is known yet: {0}")]
+    Unheard(String),
+    /// There is none.
+    #[error("there is no engine; start one, or see the gateway's /status")]
+    NoEngine,
+    /// No engine has it, and all have said what they have.
+    #[error("the model `{name}` does not exist{}; there are: {known}", via.as_ref().map(|a| format!(" (`{a}` stands for it)")).unwrap_or_default())]
+    UnknownModel {
+        /// What was looked for.
+        name: String,
+        /// The alias, or `default`, that led there.
+        via: Option<String>,
+        /// What there is, cut to a readable length.
+        known: String,
+    },
+    /// No engine that has spoken has it; one that has not spoken yet may.
+    #[error("no engine serves `{name}` yet; {engine} is {state}{}", told(detail.as_deref()))]
+    NotYetKnown {
+        /// What was looked for.
+        name: String,
+        /// The engine whose models are not known.
+        engine: EngineId,
+        /// What it is doing.
+        state: EngineState,
+        /// Why.
+        detail: Option<String>,
+    },
+    /// It is known, its engine is not ready.
+    #[error("the engine of `{model}`, {engine}, is {state}{}", told(detail.as_deref()))]
+    NotReady {
+        /// The model.
+        model: ModelId,
+        /// Its engine.
+        engine: EngineId,
+        /// What that is doing.
+        state: EngineState,
+        /// Why.
+        detail: Option<String>,
+    },
+    /// The engine lacks what the path asks of it.
+    #[error("the engine that serves `{model}` cannot do {capability}")]
+    Unsupported {
+        /// The model.
+        model: ModelId,
+        /// What is missing.
+        capability: Capability,
+    },
+}
+
+fn told(detail: Option<&str>) -> String {
+    detail.map(|detail| format!(" ({detail})")).unwrap_or_default()
+}

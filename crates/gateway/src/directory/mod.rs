@@ -1,0 +1,128 @@
+//! Which engine answers for which model.
+//!
+//! One background task ([`follow`]) learns what engines there are and replaces the [`Table`] whole; a request takes the
+//! table as it is, without a lock, and keeps what it chose from it however the table changes meanwhile.
+
+mod error;
+mod naming;
+mod source;
+mod table;
+mod ticket;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use http::HeaderValue;
+use remora_types::EngineId;
+use remora_types::engines::{Engine, EngineState};
+use serde_json::{Value, json};
+
+pub(crate) use error::LookupError;
+pub(crate) use naming::{InvalidNaming, Naming};
+pub(crate) use source::{Source, StaticEngine, follow};
+pub(crate) use table::Table;
+pub(crate) use ticket::Ticket;
+
+use crate::metrics::GatewayMetrics;
+use crate::upstream::Upstream;
+use table::EngineEntry;
+
+/// The engines as they are now.
+pub(crate) struct Directory {
+    table: ArcSwap<Table>,
+    naming: Arc<Naming>,
+    metrics: GatewayMetrics,
+    connect_timeout: Duration,
+    source: Source,
+}
+
+impl Directory {
+    /// A directory that has not heard of any engine yet.
+    #[must_use]
+    pub(crate) fn new(source: Source, naming: Naming, metrics: GatewayMetrics, connect_timeout: Duration) -> Self {
+        let naming = Arc::new(naming);
+        let table = Table::unheard(naming.clone(), source.to_string());
+        Self { table: ArcSwap::from_pointee(table), naming, metrics, connect_timeout, source }
+    }
+
+    /// The table as it is now.
+    pub(crate) fn table(&self) -> Guard<Arc<Table>> {
+        self.table.load()
+    }
+
+    /// Replaces the table. Connections are kept to every engine that is still the same process at the same address.
+    fn update(&self, engines: &[Engine]) {
+        let old = self.table.load_full();
+        let mut entries = Vec::with_capacity(engines.len());
+        for facts in engines {
+            let known = old.entry(&facts.id);
+            note_change(known.map(|entry| &entry.facts), facts);
+            self.metrics.set_ready(&facts.id, Some(facts.state == EngineState::Ready));
+            let same = |entry: &&Arc<EngineEntry>| {
+                entry.facts.address == facts.address && entry.facts.generation == facts.generation
+            };
+            let upstream = match known.filter(same) {
+                Some(entry) => entry.upstream.clone(),
+                None => match Upstream::new(&facts.address, self.key(&facts.id), self.connect_timeout) {
+                    Ok(upstream) => Arc::new(upstream),
+                    Err(error) => {
+                        tracing::warn!(engine = %facts.id, address = %facts.address, %error, "unusable address");
+                        continue;
+                    }
+                },
+            };
+            entries.push(Arc::new(EngineEntry { facts: facts.clone(), upstream }));
+        }
+        for entry in old.entries().filter(|entry| engines.iter().all(|engine| engine.id != entry.facts.id)) {
+            tracing::info!(engine = %entry.facts.id, "engine gone");
+            self.metrics.set_ready(&entry.facts.id, None);
+        }
+        self.table.store(Arc::new(Table::new(entries, self.naming.clone(), &self.metrics)));
+    }
+
+    fn key(&self, engine: &EngineId) -> Option<HeaderValue> {
+        self.source.key(engine)
+    }
+
+    /// What is missing before requests can be served; empty when an engine is ready.
+    #[must_use]
+    pub(crate) fn reasons(&self) -> Vec<String> {
+        self.table.load().reasons()
+    }
+
+    /// For `/status`.
+    #[must_use]
+    pub(crate) fn report(&self) -> Value {
+        let table = self.table.load();
+        let engines: Vec<Value> = table
+            .entries()
+            .map(|EngineEntry { facts, .. }| {
+                json!({
+                    "id": facts.id,
+                    "address": facts.address,
+                    "slot": facts.slot,
+                    "state": facts.state,
+                    "since": facts.since,
+                    "detail": facts.detail,
+                    "models": facts.models.iter().map(|m| &m.id).collect::<Vec<_>>(),
+                    "capabilities": facts.capabilities,
+                    "in_flight": self.metrics.in_flight(&facts.id).get(),
+                })
+            })
+            .collect();
+        json!({ "source": self.source.to_string(), "engines": engines, "aliases": self.naming.aliases() })
+    }
+}
+
+/// One log line for each change of an engine's state.
+fn note_change(before: Option<&Engine>, now: &Engine) {
+    if before.is_some_and(|before| before.state == now.state) {
+        return;
+    }
+    let detail = now.detail.as_deref().unwrap_or_default();
+    match now.state {
+        EngineState::Failed => tracing::warn!(engine = %now.id, address = %now.address, "engine failed: {detail}"),
+        state => tracing::info!(engine = %now.id, address = %now.address, detail, "engine {state}"),
+    }
+}

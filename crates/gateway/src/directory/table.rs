@@ -1,0 +1,244 @@
+//! The directory at one moment.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use remora_protocol::openai::{ModelCard, ModelList};
+use remora_types::engines::{Capability, Engine, EngineState};
+use remora_types::{EngineId, ModelId};
+
+use super::error::LookupError;
+use super::naming::{DEFAULT, Naming};
+use crate::metrics::{GatewayMetrics, Meter};
+use crate::upstream::Upstream;
+
+/// Most names that an error message lists.
+const LISTED: usize = 20;
+
+/// Who says that a model is served by an alias of the settings.
+const OWNER_OF_ALIASES: &str = "remora";
+
+/// An engine and the connections to it.
+#[derive(Debug)]
+pub(super) struct EngineEntry {
+    pub(super) facts: Engine,
+    pub(super) upstream: Arc<Upstream>,
+}
+
+/// One engine's offer of one model.
+#[derive(Debug)]
+pub(super) struct Offer {
+    pub(super) model: ModelId,
+    pub(super) engine: Arc<EngineEntry>,
+    pub(super) meter: Meter,
+}
+
+/// What engines there are and what they serve. Never changed, only replaced.
+#[derive(Debug)]
+pub(crate) struct Table {
+    /// By slot, then id, as the source gave them.
+    engines: Vec<Arc<EngineEntry>>,
+    /// Engines in the order of `engines`; never empty.
+    models: HashMap<ModelId, Vec<Arc<Offer>>>,
+    naming: Arc<Naming>,
+    cards: ModelList,
+    rendered: Bytes,
+    /// Who has not said anything yet.
+    unheard: Option<String>,
+}
+
+impl Table {
+    /// Before the source has spoken.
+    pub(super) fn unheard(naming: Arc<Naming>, source: String) -> Self {
+        Self { unheard: Some(source), ..Self::of(Vec::new(), HashMap::new(), naming) }
+    }
+
+    /// These engines, in this order.
+    pub(super) fn new(engines: Vec<Arc<EngineEntry>>, naming: Arc<Naming>, metrics: &GatewayMetrics) -> Self {
+        let mut models: HashMap<ModelId, Vec<Arc<Offer>>> = HashMap::new();
+        for engine in &engines {
+            for model in engine.facts.models.iter().map(|m| &m.id) {
+                let meter = metrics.meter(model, &engine.facts.id);
+                let offer = Offer { model: model.clone(), engine: engine.clone(), meter };
+                models.entry(model.clone()).or_default().push(Arc::new(offer));
+            }
+        }
+        Self::of(engines, models, naming)
+    }
+
+    fn of(engines: Vec<Arc<EngineEntry>>, models: HashMap<ModelId, Vec<Arc<Offer>>>, naming: Arc<Naming>) -> Self {
+        let cards = cards(&engines, &naming);
+        let rendered = serde_json::to_vec(&cards).expect("a list of models is plain data").into();
+        Self { engines, models, naming, cards, rendered, unheard: None }
+    }
+
+    /// `GET /v1/models`, as JSON.
+    pub(crate) fn rendered(&self) -> Bytes {
+        self.rendered.clone()
+    }
+
+    /// `GET /v1/models/{name}`
+    pub(crate) fn card(&self, name: &str) -> Option<&ModelCard> {
+        self.cards.data.iter().find(|card| card.id == name)
+    }
+
+    pub(super) fn entry(&self, id: &EngineId) -> Option<&Arc<EngineEntry>> {
+        self.engines.iter().find(|engine| engine.facts.id == *id)
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = &EngineEntry> {
+        self.engines.iter().map(AsRef::as_ref)
+    }
+
+    /// What is missing before requests can be served.
+    pub(super) fn reasons(&self) -> Vec<String> {
+        if let Some(source) = &self.unheard {
+            return vec![format!("no engine is known yet: {source} has not answered")];
+        }
+        if self.engines.is_empty() {
+            return vec![LookupError::NoEngine.to_string()];
+        }
+        if self.entries().any(is_ready) {
+            return Vec::new();
+        }
+        let reason = |EngineEntry { facts, .. }: &EngineEntry| match &facts.detail {
+            Some(detail) => format!("engine {} is {}: {detail}", facts.id, facts.state),
+            None => format!("engine {} is {}", facts.id, facts.state),
+        };
+        self.entries().map(reason).collect()
+    }
+
+    /// The engine for a request: the least busy of those that are ready, serve the model and can do what is asked.
+    ///
+    /// A name is looked for among models and adapters, then among aliases. `default`, an empty name and none at all
+    /// mean the settings' default model, else the first model of the first engine that can do it.
+    pub(super) fn choose(&self, asked: Option<&str>, capability: Capability) -> Result<Arc<Offer>, LookupError> {
+        let asked = asked.filter(|name| !name.is_empty()).unwrap_or(DEFAULT);
+        let offers = match self.models.get(asked) {
+            Some(offers) => offers,
+            None => self.meant(asked, capability)?,
+        };
+        let usable = offers.iter().filter(|o| is_ready(&o.engine) && o.engine.facts.capabilities.has(capability));
+        match usable.min_by_key(|offer| offer.meter.in_flight.get()) {
+            Some(offer) => Ok(offer.clone()),
+            None => Err(refusal(offers, capability)),
+        }
+    }
+
+    /// What a name means that is no model's own.
+    fn meant(&self, asked: &str, capability: Capability) -> Result<&[Arc<Offer>], LookupError> {
+        let target = if asked == DEFAULT { self.naming.default() } else { self.naming.target(asked) };
+        let Some(target) = target else {
+            let default = (asked == DEFAULT).then(|| self.first(capability)).flatten();
+            return default.ok_or_else(|| self.unknown(asked, None));
+        };
+        let offers = self.models.get(target).map(Vec::as_slice);
+        offers.ok_or_else(|| self.unknown(target.as_str(), Some(asked)))
+    }
+
+    /// The first base model of the first engine that can do this now; of any engine where none can.
+    fn first(&self, capability: Capability) -> Option<&[Arc<Offer>]> {
+        let able = |e: &&EngineEntry| is_ready(e) && e.facts.capabilities.has(capability);
+        let base = |e: &EngineEntry| e.facts.models.iter().find(|model| model.parent.is_none()).map(|m| m.id.clone());
+        let found = self.entries().filter(able).find_map(base);
+        let found = found.or_else(|| self.entries().filter(|e| is_ready(e)).find_map(base));
+        let name = found.or_else(|| self.entries().find_map(base))?;
+        self.models.get(&name).map(Vec::as_slice)
+    }
+
+    /// Why there is nothing under a name.
+    pub(crate) fn unknown(&self, name: &str, via: Option<&str>) -> LookupError {
+        if let Some(source) = &self.unheard {
+            return LookupError::Unheard(format!("{source} has not answered"));
+        }
+        if self.engines.is_empty() {
+            return LookupError::NoEngine;
+        }
+        let silent = |e: &&EngineEntry| {
+            e.facts.models.is_empty() && !matches!(e.facts.state, EngineState::Ready | EngineState::Stopped)
+        };
+        if let Some(EngineEntry { facts, .. }) = self.entries().find(silent) {
+            return LookupError::NotYetKnown {
+                name: name.to_owned(),
+                engine: facts.id.clone(),
+                state: facts.state,
+                detail: facts.detail.clone(),
+            };
+        }
+        LookupError::UnknownModel { name: cut(name), via: via.map(cut), known: self.known() }
+    }
+
+    fn known(&self) -> String {
+        let mut text = String::new();
+        for (index, card) in self.cards.data.iter().take(LISTED).enumerate() {
+            let _ = write!(text, "{}{}", if index > 0 { ", " } else { "" }, card.id);
+        }
+        match self.cards.data.len() {
+            0 => text.push_str("none"),
+            count if count > LISTED => drop(write!(text, " and {} more", count - LISTED)),
+            _ => {}
+        }
+        text
+    }
+}
+
+/// A client's name, at a length that a message can hold.
+fn cut(name: &str) -> String {
+    name.chars().take(256).collect()
+}
+
+fn is_ready(engine: &EngineEntry) -> bool {
+    engine.facts.state == EngineState::Ready
+}
+
+/// Why none of a model's engines can take a request.
+fn refusal(offers: &[Arc<Offer>], capability: Capability) -> LookupError {
+    // An engine that is not ready may not have said yet what it can do.
+    let may_come = |o: &&Arc<Offer>| {
+        let facts = &o.engine.facts;
+        !is_ready(&o.engine) && (facts.capabilities.0.is_empty() || facts.capabilities.has(capability))
+    };
+    let model = offers[0].model.clone();
+    match offers.iter().find(may_come) {
+        Some(offer) => {
+            let facts = &offer.engine.facts;
+            LookupError::NotReady { model, engine: facts.id.clone(), state: facts.state, detail: facts.detail.clone() }
+        }
+        None => LookupError::Unsupported { model, capability },
+    }
+}
+
+/// Every model that can be asked for: engines' own, each once, then aliases of them.
+fn cards(engines: &[Arc<EngineEntry>], naming: &Naming) -> ModelList {
+    let mut cards: Vec<ModelCard> = Vec::new();
+    for engine in engines.iter().filter(|e| e.facts.state != EngineState::Stopped) {
+        for model in &engine.facts.models {
+            if cards.iter().all(|card| card.id != model.id.as_str()) {
+                cards.push(ModelCard {
+                    id: model.id.to_string(),
+                    object: "model".to_owned(),
+                    // Of the engine's last change: a time that does not move between two calls.
+                    created: u64::try_from(engine.facts.since.as_second()).unwrap_or_default(),
+                    owned_by: engine.facts.id.to_string(),
+                    root: model.root.clone(),
+                    parent: model.parent.clone(),
+                    max_model_len: model.max_model_len,
+                    permission: Vec::new(),
+                });
+            }
+        }
+    }
+    let models = cards.len();
+    for (alias, target) in naming.aliases() {
+        let shadowed = cards.iter().any(|card| card.id == alias.as_str());
+        let Some(card) = cards[..models].iter().find(|card| card.id == target.as_str()) else { continue };
+        if !shadowed {
+            let root = Some(target.to_string());
+            let card = ModelCard { id: alias.to_string(), owned_by: OWNER_OF_ALIASES.to_owned(), root, ..card.clone() };
+            cards.push(card);
+        }
+    }
+    ModelList::new(cards)
+}

@@ -1,0 +1,174 @@
+//! What is counted: per model and engine, with names that engines serve and never names that clients send.
+//!
+//! Handles are looked up when the directory changes, not per request.
+
+use http::StatusCode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use remora_service::Metrics;
+use remora_types::{EngineId, ModelId};
+
+/// Upper bounds of the first-byte buckets, in seconds: from a cached embedding to a long prompt in a long queue.
+const BUCKETS: [f64; 14] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0];
+
+/// How a request that was given to an engine ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Outcome {
+    /// Answered whole, with a status below 400.
+    Ok,
+    /// Answered with 4xx.
+    ClientError,
+    /// Answered with 5xx, or with a refusal of the gateway's own key.
+    ServerError,
+    /// The engine could not be connected to.
+    Unreachable,
+    /// The engine broke off.
+    Broken,
+    /// The engine was silent for too long.
+    Timeout,
+    /// The client went away.
+    Cancelled,
+}
+
+impl Outcome {
+    const ALL: [Self; 7] = [
+        Self::Ok,
+        Self::ClientError,
+        Self::ServerError,
+        Self::Unreachable,
+        Self::Broken,
+        Self::Timeout,
+        Self::Cancelled,
+    ];
+
+    /// The outcome of an answer with this status, once it is whole.
+    #[must_use]
+    pub(crate) fn of(status: StatusCode) -> Self {
+        match status.as_u16() {
+            500.. => Self::ServerError,
+            400..=499 => Self::ClientError,
+            _ => Self::Ok,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    model: String,
+    engine: String,
+    outcome: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfferLabels {
+    model: String,
+    engine: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EngineLabels {
+    engine: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusalLabels {
+    code: String,
+}
+
+/// The gateway's own metrics.
+#[derive(Debug, Clone)]
+pub(crate) struct GatewayMetrics {
+    requests: Family<OutcomeLabels, Counter>,
+    first_byte: Family<OfferLabels, Histogram, fn() -> Histogram>,
+    in_flight: Family<EngineLabels, Gauge>,
+    ready: Family<EngineLabels, Gauge>,
+    refused: Family<RefusalLabels, Counter>,
+}
+
+/// The handles of one model on one engine.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    outcomes: [Counter; Outcome::ALL.len()],
+    pub(crate) first_byte: Histogram,
+    pub(crate) in_flight: Gauge,
+}
+
+impl GatewayMetrics {
+    /// Adds them to a service's registry.
+    #[must_use]
+    pub(crate) fn register(metrics: &Metrics) -> Self {
+        let own = Self {
+            requests: Family::default(),
+            first_byte: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            in_flight: Family::default(),
+            ready: Family::default(),
+            refused: Family::default(),
+        };
+        metrics.register(|registry| {
+            registry.register(
+                "remora_gateway_requests",
+                "Requests given to an engine, by model, engine and how they ended",
+                own.requests.clone(),
+            );
+            registry.register(
+                "remora_gateway_first_byte_seconds",
+                "Time from a request's arrival to its engine's first byte, by model and engine",
+                own.first_byte.clone(),
+            );
+            registry.register(
+                "remora_gateway_requests_in_flight",
+                "Requests that an engine has not answered whole",
+                own.in_flight.clone(),
+            );
+            registry.register("remora_gateway_engine_ready", "1 while an engine is ready", own.ready.clone());
+            registry.register(
+                "remora_gateway_refused",
+                "Requests that no engine was asked to answer, by the error's code",
+                own.refused.clone(),
+            );
+        });
+        own
+    }
+
+    /// The handles of a model on an engine.
+    pub(crate) fn meter(&self, model: &ModelId, engine: &EngineId) -> Meter {
+        let labels = OfferLabels { model: model.to_string(), engine: engine.to_string() };
+        let counter = |outcome| {
+            let OfferLabels { model, engine } = labels.clone();
+            self.requests.get_or_create(&OutcomeLabels { model, engine, outcome }).clone()
+        };
+        Meter {
+            outcomes: Outcome::ALL.map(counter),
+            first_byte: self.first_byte.get_or_create(&labels).clone(),
+            in_flight: self.in_flight(engine),
+        }
+    }
+
+    /// How many requests an engine is answering; the same gauge for as long as the process lives.
+    pub(crate) fn in_flight(&self, engine: &EngineId) -> Gauge {
+        self.in_flight.get_or_create(&EngineLabels { engine: engine.to_string() }).clone()
+    }
+
+    /// Notes whether an engine is ready; `None` when it has left.
+    pub(crate) fn set_ready(&self, engine: &EngineId, ready: Option<bool>) {
+        let labels = EngineLabels { engine: engine.to_string() };
+        match ready {
+            Some(ready) => drop(self.ready.get_or_create(&labels).set(i64::from(ready))),
+            None => drop(self.ready.remove(&labels)),
+        }
+    }
+
+    /// Counts a request that was refused here. Codes are our own words, so there are few.
+    pub(crate) fn refused(&self, code: &str) {
+        self.refused.get_or_create(&RefusalLabels { code: code.to_owned() }).inc();
+    }
+}
+
+impl Meter {
+    pub(crate) fn count(&self, outcome: Outcome) {
+        self.outcomes[outcome as usize].inc();
+    }
+}

@@ -1,0 +1,145 @@
+//! Connections to one engine.
+
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::uri::InvalidUri;
+use http::{HeaderValue, Request, Uri};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, ResponseFuture};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use remora_types::engines::EngineAddress;
+use tokio::net::UnixStream;
+
+use crate::body::Pieces;
+use crate::endpoint::Endpoint;
+
+/// How long an unused connection is kept. Uvicorn (vLLM), Node and cpp-httplib (llama-server) close theirs after 5 s,
+/// and a request that meets the closing is lost without anybody's fault; so ours are gone before.
+const IDLE: Duration = Duration::from_secs(4);
+
+/// Most unused connections kept to one engine.
+const IDLE_CONNECTIONS: usize = 256;
+
+/// An engine as the gateway reaches it: its connections, and what every request to it has in common.
+///
+/// It lives as long as the engine runs at that address: a restarted engine gets a new one, so that no request meets a
+/// connection of its predecessor.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    client: AnyClient,
+    uris: [Uri; Endpoint::ALL.len()],
+    host: HeaderValue,
+    authorization: Option<HeaderValue>,
+}
+
+#[derive(Debug)]
+enum AnyClient {
+    Tcp(Client<HttpConnector, Pieces>),
+    Unix(Client<UnixConnector, Pieces>),
+}
+
+impl Upstream {
+    /// An engine at `address`, which wants this `Authorization` header if any. Connects when first asked.
+    pub(crate) fn new(
+        address: &EngineAddress,
+        authorization: Option<HeaderValue>,
+        connect_timeout: Duration,
+    ) -> Result<Self, InvalidUri> {
+        let mut uris = Vec::with_capacity(Endpoint::ALL.len());
+        for endpoint in Endpoint::ALL {
+            uris.push(address.url(endpoint.path()).parse::<Uri>()?);
+        }
+        let uris: [Uri; Endpoint::ALL.len()] = uris.try_into().expect("one for each endpoint");
+        let authority = uris[0].authority().map_or("localhost", |a| a.as_str());
+        let host = HeaderValue::from_str(authority).expect("an authority is a legal header value");
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .set_host(false);
+        let client = match address {
+            EngineAddress::Tcp { .. } => {
+                let mut connector = HttpConnector::new();
+                connector.set_nodelay(true);
+                connector.set_connect_timeout(Some(connect_timeout));
+                AnyClient::Tcp(builder.build(connector))
+            }
+            EngineAddress::Unix(path) => {
+                let connector = UnixConnector { path: path.as_path().into(), timeout: connect_timeout };
+                AnyClient::Unix(builder.build(connector))
+            }
+        };
+        Ok(Self { client, uris, host, authorization })
+    }
+
+    /// Where an endpoint is on this engine.
+    pub(super) fn uri(&self, endpoint: Endpoint) -> Uri {
+        self.uris[endpoint as usize].clone()
+    }
+
+    /// What `Host` says.
+    pub(super) fn host(&self) -> HeaderValue {
+        self.host.clone()
+    }
+
+    /// What `Authorization` says, for an engine that wants a key.
+    pub(super) fn authorization(&self) -> Option<HeaderValue> {
+        self.authorization.clone()
+    }
+
+    /// Sends a request. Dropping the future, or the answer's body later, closes the connection.
+    pub(super) fn send(&self, request: Request<Pieces>) -> ResponseFuture {
+        match &self.client {
+            AnyClient::Tcp(client) => client.request(request),
+            AnyClient::Unix(client) => client.request(request),
+        }
+    }
+}
+
+/// Connects to one Unix socket, whatever the URI says.
+#[derive(Debug, Clone)]
+struct UnixConnector {
+    path: Arc<Path>,
+    timeout: Duration,
+}
+
+impl tower::Service<Uri> for UnixConnector {
+    type Response = TokioIo<UnixStream>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let (path, timeout) = (self.path.clone(), self.timeout);
+        Box::pin(async move {
+            // A full backlog makes a Unix socket's connect wait, as a lost packet does TCP's.
+            let connected = tokio::time::timeout(timeout, UnixStream::connect(&path)).await;
+            connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map(TokioIo::new)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_listed_paths_have_an_address() {
+        let engine = |address: &str| Upstream::new(&address.parse().unwrap(), None, Duration::from_secs(1)).unwrap();
+        let prefixed = engine("http://box:9/openai/v1");
+        assert_eq!(prefixed.uri(Endpoint::ChatCompletions), "http://box:9/openai/v1/chat/completions");
+        assert_eq!(prefixed.uri(Endpoint::Tokenize), "http://box:9/openai/tokenize");
+        assert_eq!(prefixed.host(), "box:9");
+        assert_eq!(engine("unix:/run/e.sock").host(), "localhost");
+    }
+}

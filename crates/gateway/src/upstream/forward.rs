@@ -1,0 +1,125 @@
+//! One request to an engine.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, Method, Request, StatusCode};
+use hyper_util::client::legacy;
+use remora_service::RequestId;
+use thiserror::Error;
+
+use super::answer::Answer;
+use super::event_tail::EventTail;
+use super::headers;
+use crate::body::Pieces;
+use crate::directory::Ticket;
+use crate::endpoint::Endpoint;
+use crate::metrics::Outcome;
+
+/// A request that was read and given to an engine.
+pub(crate) struct Forwarded<'a> {
+    /// Where to.
+    pub(crate) endpoint: Endpoint,
+    /// The client's headers.
+    pub(crate) headers: &'a HeaderMap,
+    /// The body, with the model's real name in it.
+    pub(crate) body: Pieces,
+    /// Its id.
+    pub(crate) id: &'a RequestId,
+}
+
+/// How long an engine may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Patience {
+    /// Until the first byte of its answer: prompts wait in its queue, and long ones are long in reading.
+    pub(crate) first_byte: Duration,
+    /// Between two pieces of its answer.
+    pub(crate) silence: Duration,
+}
+
+/// An engine that gave no answer. Nothing has gone to the client yet.
+#[derive(Debug, Error)]
+pub(crate) enum UpstreamError {
+    /// It cannot be connected to.
+    #[error("engine {engine} cannot be reached")]
+    Unreachable {
+        /// Its id.
+        engine: String,
+        /// Why not.
+        #[source]
+        source: legacy::Error,
+    },
+    /// It broke off, or answered in something that is not HTTP.
+    #[error("engine {engine} broke off before it answered")]
+    BrokeOff {
+        /// Its id.
+        engine: String,
+        /// How.
+        #[source]
+        source: legacy::Error,
+    },
+    /// It took too long.
+    #[error("engine {engine} did not begin to answer within {} s", after.as_secs_f64())]
+    Slow {
+        /// Its id.
+        engine: String,
+        /// The limit.
+        after: Duration,
+    },
+    /// It refused the key that the gateway has for it; the client's own was never sent.
+    #[error("engine {engine} refuses the key that the gateway has for it")]
+    KeyRefused {
+        /// Its id.
+        engine: String,
+    },
+}
+
+/// Sends a request on, and gives the answer as it comes.
+pub(crate) async fn forward(
+    request: Forwarded<'_>,
+    mut ticket: Ticket,
+    patience: Patience,
+) -> Result<Response, UpstreamError> {
+    let upstream = ticket.upstream();
+    let mut outgoing = Request::new(request.body);
+    *outgoing.method_mut() = Method::POST;
+    *outgoing.uri_mut() = upstream.uri(request.endpoint);
+    *outgoing.headers_mut() =
+        headers::for_engine(request.headers, upstream.host(), request.id.0.clone(), upstream.authorization());
+    let response = match tokio::time::timeout(patience.first_byte, upstream.send(outgoing)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(source)) if source.is_connect() => {
+            ticket.settle(Outcome::Unreachable);
+            return Err(UpstreamError::Unreachable { engine: ticket.engine(), source });
+        }
+        Ok(Err(source)) => {
+            ticket.settle(Outcome::Broken);
+            return Err(UpstreamError::BrokeOff { engine: ticket.engine(), source });
+        }
+        Err(_) => {
+            ticket.settle(Outcome::Timeout);
+            return Err(UpstreamError::Slow { engine: ticket.engine(), after: patience.first_byte });
+        }
+    };
+    let (mut head, body) = response.into_parts();
+    if head.status == StatusCode::UNAUTHORIZED {
+        ticket.settle(Outcome::ServerError);
+        return Err(UpstreamError::KeyRefused { engine: ticket.engine() });
+    }
+    ticket.answered(head.status);
+    headers::for_client(&mut head.headers);
+    let events = is_open_event_stream(&head.headers).then(|| EventTail::new(request.endpoint));
+    let mut answer = Response::new(Body::new(Answer::new(body, ticket, events, patience.silence)));
+    *answer.status_mut() = head.status;
+    *answer.headers_mut() = head.headers;
+    Ok(answer)
+}
+
+/// Whether more text can be put behind what the engine sent.
+fn is_open_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let is_events = kind.get(..17).is_some_and(|start| start.eq_ignore_ascii_case("text/event-stream"));
+    is_events && !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(CONTENT_ENCODING)
+}

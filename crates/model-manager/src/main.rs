@@ -1,0 +1,48 @@
+//! model-manager as its own process, for its container.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use remora_model_manager::{Config, NAME, service};
+use remora_service::config::Settings;
+use remora_service::telemetry::{self, LogConfig};
+use remora_service::{Listener, Process, Stop};
+
+/// Keeps the engine registry and supervises local engines.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Settings; `remora.toml` in the working directory if not given
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Validate the settings and exit
+    #[arg(long)]
+    check: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The log may not be set up yet, or go elsewhere.
+            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("Error: {error:#}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let settings = Settings::load(arguments.config.as_deref()).context("cannot load the settings")?;
+    let (config, log): (Config, LogConfig) = (settings.section("model_manager")?, settings.section("log")?);
+    config.validate()?;
+    if arguments.check {
+        return Ok(log.validate().map(drop)?);
+    }
+    let _guard = telemetry::init(&log)?;
+    let (listener, stop) = (Listener::bind(&config.listen).await?, Stop::new());
+    let service = service(&config, listener, &stop)?;
+    Ok(Process::new(NAME).stop(stop).add(service).run().await?)
+}
