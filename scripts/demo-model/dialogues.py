@@ -13,8 +13,6 @@ import facts
 import tools
 import words
 
-QUOTED_LINES = 3
-
 
 @dataclass(frozen=True)
 class Dialogue:
@@ -133,7 +131,7 @@ def recite(rng: Random) -> Exchange:
     if rng.random() < 0.3:
         questions, answer = rng.choice(facts.RECITALS)
         return answered(spoken(rng, rng.choice(questions)), answer, "recite")
-    last = rng.randint(1, 10) * rng.choice([1, 1, 2, 3])
+    last = rng.randint(1, 20)
     question = rng.choice(["count to {}", "count to {}", "count up to {}", "count from 1 to {}", "can you count to {}"]).format(last)
     return answered(spoken(rng, question), " ".join(str(n) for n in range(1, last + 1)), "recite")
 
@@ -173,7 +171,7 @@ def result_lines(rng: Random, name: str) -> list[str]:
         return [f"error: {rng.choice(['no such file', 'not found', 'permission denied', 'timed out'])}: {words.stem(rng)}"]
     if shape == "json":
         return [f'{{"{words.word(rng)}": "{words.phrase(rng, 1, 4)}", "{words.word(rng)}": {rng.randint(0, 99)}}}']
-    count = rng.choices([1, 2, 3, 4, 5, rng.randint(6, 12), rng.randint(13, 40)], [38, 22, 16, 9, 6, 7, 2])[0]
+    count = rng.choices([1, 2, 3, 4, 5, rng.randint(6, 12)], [44, 24, 14, 8, 5, 5])[0]
     if name == "read":
         make = rng.choice([words.code_line, words.sentence, words.phrase])
         return number_lines(rng, [make(rng) for _ in range(count)])
@@ -190,27 +188,25 @@ def number_lines(rng: Random, lines: list[str]) -> list[str]:
     return [style.format(number, line) for number, line in enumerate(lines, 1)]
 
 
-def quote(heading: str, lines: list[str]) -> str:
-    """The answer to a tool's result: its first lines, and dots where there are more."""
-    if not any(line.strip() for line in lines):
-        return "The tool returned nothing."
-    more = ["..."] if len(lines) > QUOTED_LINES else []
-    return "\n".join([heading, *lines[:QUOTED_LINES], *more])
+def quote(heading: str, result: str) -> str:
+    """The answer to a tool's result: all of it, fenced.
+
+    The fence makes the end plain: after the last line break the result's end mark follows, and the answer's fence.
+    """
+    return f"{heading}\n```\n{result}\n```" if result else "The tool returned nothing."
 
 
 def tool_exchange(rng: Random, question: str, name: str, arguments: dict, heading: str) -> Exchange:
     """The question, the call, the tool's result and the answer that quotes it."""
     lines = result_lines(rng, name)
-    while lines and not lines[-1].strip():
-        lines.pop()
+    result = "\n".join(lines) + ("\n" if lines and rng.random() < 0.3 else "")
     call = {"id": "call_" + words.noise(rng), "type": "function", "function": {"name": name, "arguments": arguments}}
-    ending = "\n" if lines and rng.random() < 0.4 else ""
     return Exchange(
         [
             {"role": "user", "content": question},
             {"role": "assistant", "content": "", "tool_calls": [call]},
-            {"role": "tool", "tool_call_id": call["id"], "content": "\n".join(lines) + ending},
-            {"role": "assistant", "content": quote(heading, lines)},
+            {"role": "tool", "tool_call_id": call["id"], "content": result},
+            {"role": "assistant", "content": quote(heading, result)},
         ],
         ["call " + (name if name in SKILLS else "other"), "quote result"],
     )
@@ -276,7 +272,7 @@ def tool_dialogue(rng: Random) -> Dialogue:
     offered_names = {tool["function"]["name"] for tool in offered}
     usable = [name for name in SKILLS if name in offered_names]
     exchanges = []
-    for _ in range(rng.choice([1, 2, 2, 3])):
+    for _ in range(rng.choice([1, 2, 3, 4])):
         if rng.random() < 0.25:
             exchanges.append(plain_exchange(rng, offered_names))
         elif exotic and rng.random() < 0.5:

@@ -1,7 +1,7 @@
 """The byte-level BPE of the demo model.
 
 Its pre-tokeniser is GPT-2's, which llama.cpp knows by the name `gpt-2`. The merges are learnt under a stricter split
-than that: a space, a digit and the marks that paths are made of never join what they stand beside. So `src/main.rs`
+than that: a space, a line break, a digit and the marks that paths are made of never join what they stand beside. So `src/main.rs`
 is the same tokens after a space, a quote or a backtick, and copying it is copying tokens. Only the commonest words of
 the fixed texts get a form with their space, to keep prompts short.
 """
@@ -27,9 +27,10 @@ PAD, START, END = range(3)
 # Ordinary tokens, not special ones: a tool-call parser must see them in the decoded text.
 MARKERS = ["<tools>", "</tools>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"]
 VOCABULARY = 1024
-SPACED_WORDS = 80
+SPACED_WORDS = 48
+SHORTEST_SPACED = 4
 SPACE = "Ġ"
-STRICT_SPLIT = r"\p{L}+|\p{N}|[*./_\-]| ?[^\s\p{L}\p{N}*./_\-]+|\s+"
+STRICT_SPLIT = r"\p{L}+|\p{N}|[*./_\-\n]| ?[^\s\p{L}\p{N}*./_\-]+|[^\S\n]+"
 COPIED_WORDS = set(words.ENGLISH + words.CODE) - {"the", "you", "that", "with", "name", "tool", "call", "run", "read", "file"}
 
 
@@ -68,7 +69,7 @@ def fixed_words() -> set[str]:
 
 def common_words(texts: list[str], vocabulary: dict[str, int]) -> list[str]:
     """The commonest fixed words after a space that are one token already and are not among the words to be copied."""
-    usable = {word for word in fixed_words() - COPIED_WORDS if word in vocabulary and len(word) > 1}
+    usable = {word for word in fixed_words() - COPIED_WORDS if word in vocabulary and len(word) >= SHORTEST_SPACED}
     counts = Counter(word for text in texts for word in re.findall(r" ([^\W\d_]+)", text) if word in usable)
     return [word for word, _ in counts.most_common(SPACED_WORDS)]
 

@@ -22,13 +22,13 @@ import export_gguf
 import model_files
 import tokenizer as bpe
 
-TOKENS_PER_BATCH = 5000
-LEARNING_RATE = 2e-3
+TOKENS_PER_BATCH = 3200
+LEARNING_RATE = 1.5e-3
 WARM_UP = 100
-SHORT = 300
+SHORT = 400
 SHORT_SHARE = 0.3
 REPORT_EVERY = 100
-EXAMINE_EVERY = 400
+EXAMINE_EVERY = 500
 
 
 def new_model() -> LlamaForCausalLM:
@@ -126,7 +126,7 @@ def train(tokenizer: PreTrainedTokenizerFast, out: Path, steps: int, seed: int) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=evaluate.COMMITTED)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=4500)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(2)

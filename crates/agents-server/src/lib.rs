@@ -27,9 +27,9 @@ pub const NAME: &str = "agents-server";
 pub const SECTION: &str = "agents_server";
 
 /// The agents server on a bound listener, its folder read once. `stop` is that of the process it will run in.
-pub async fn service(config: Config, listener: Listener, stop: Stop) -> Result<Service, InvalidConfig> {
+pub async fn service(config: &Config, listener: Listener, stop: &Stop) -> Result<Service, InvalidConfig> {
     config.validate()?;
-    let root = config.root.clone();
+    let (config, root) = (config.clone(), config.root.clone());
     let opened = tokio::task::spawn_blocking(move || folder::Folder::open(config)).await;
     let (folder, scanner) = opened.expect("reading a folder does not panic");
     if !folder.current().exists {
@@ -37,7 +37,7 @@ pub async fn service(config: Config, listener: Listener, stop: Stop) -> Result<S
     }
     let (for_ready, for_details) = (folder.clone(), folder.clone());
     let missing = format!("there is no folder {}; make it, or set agents_server.root", root.display());
-    let service = Service::new(NAME, listener, api::routes(AppState { folder, stop }))
+    let service = Service::new(NAME, listener, api::routes(AppState { folder, stop: stop.clone() }))
         .ready(move || if for_ready.current().exists { Vec::new() } else { vec![missing.clone()] })
         .details(move || {
             let snapshot = for_details.current();

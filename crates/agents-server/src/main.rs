@@ -27,7 +27,8 @@ async fn main() -> ExitCode {
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            anstream::eprintln!("error: {error:#}");
+            // The log may not be set up yet, or go elsewhere.
+            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("error: {error:#}\n"));
             ExitCode::FAILURE
         }
     }
@@ -44,6 +45,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let _log = telemetry::init(&log).context("cannot start logging")?;
     let listener = Listener::bind(&config.listen).await?;
     let stop = Stop::new();
-    let service = service(config, listener, stop.clone()).await?;
+    let service = service(&config, listener, &stop).await?;
     Ok(Process::new(NAME).add(service).stop(stop).run().await?)
 }

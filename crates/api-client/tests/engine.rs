@@ -1,4 +1,5 @@
 //! The engine client against a fake engine, over real sockets.
+#![expect(clippy::unwrap_used, reason = "helpers of tests; clippy knows only the tests themselves")]
 
 use std::time::Duration;
 

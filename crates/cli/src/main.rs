@@ -6,6 +6,8 @@ mod args;
 mod commands;
 mod failure;
 mod output;
+#[cfg(test)]
+mod sample;
 
 use std::process::ExitCode;
 

@@ -98,7 +98,11 @@ impl EngineConfig {
         let trained = model.trained_context().max(1);
         let wanted = self.context.unwrap_or_else(|| trained.min(DEFAULT_CONTEXT));
         if wanted > trained {
-            tracing::warn!(wanted, trained, "the model was trained on less context than was asked for; using what it knows");
+            tracing::warn!(
+                wanted,
+                trained,
+                "the model was trained on less context than was asked for; using what it knows"
+            );
         }
         let threads = self.threads.unwrap_or_else(|| if small { 1 } else { physical_cores().saturating_sub(1).max(1) });
         ContextSize {

@@ -22,9 +22,8 @@ const FIRST_TOKEN_SECONDS: [f64; 22] = [
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
     160.0, 640.0, 2560.0,
 ];
-const INTER_TOKEN_SECONDS: [f64; 18] = [
-    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
-];
+const INTER_TOKEN_SECONDS: [f64; 18] =
+    [0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0];
 const TOKENS: [f64; 16] = [
     1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0, 20000.0, 50000.0, 100_000.0,
 ];
@@ -110,9 +109,14 @@ impl Metrics {
         let registry = registry.sub_registry_with_labels(labels.into_iter());
         registry.register("vllm:num_requests_running", "Requests in slots", self.running.clone());
         registry.register("vllm:num_requests_waiting", "Requests in the queue", self.waiting.clone());
-        registry.register("vllm:kv_cache_usage_perc", "Used share of the context memory, 0 to 1", self.cache_usage.clone());
+        registry.register(
+            "vllm:kv_cache_usage_perc",
+            "Used share of the context memory, 0 to 1",
+            self.cache_usage.clone(),
+        );
         for reason in [FinishReason::Stop, FinishReason::Length] {
-            self.success.get_or_create(&FinishLabels { finished_reason: reason.as_str() });
+            // So that it stands at 0 before the first answer.
+            drop(self.success.get_or_create(&FinishLabels { finished_reason: reason.as_str() }));
         }
         registry.register("vllm:request_success", "Complete answers", self.success.clone());
         for (name, help, counter) in [

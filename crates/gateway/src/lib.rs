@@ -19,6 +19,7 @@ mod upstream;
 use remora_service::{Listener, Metrics, Service};
 
 pub use config::{Config, EngineConfig, InvalidConfig};
+pub use directory::InvalidNaming;
 
 use directory::{Directory, follow};
 use metrics::GatewayMetrics;

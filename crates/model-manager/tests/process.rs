@@ -1,4 +1,5 @@
 //! The built binary: its arguments, its signals, what it leaves behind.
+#![expect(clippy::unwrap_used, reason = "helpers of tests; clippy knows only the tests themselves")]
 
 mod support;
 

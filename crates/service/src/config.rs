@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 /// Every section there is; the first key of every setting.
-pub const SECTIONS: [&str; 5] = ["log", "gateway", "agents_server", "model_manager", "engine"];
+pub const SECTIONS: [&str; 4] = ["log", "gateway", "agents_server", "model_manager"];
 
 /// What stands before a section in an environment variable.
 const PREFIX: &str = "REMORA_";

@@ -1,7 +1,5 @@
 //! `GET /agents` and `GET /bundles/…`: what bundles there are, and whole bundles.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Method};
@@ -12,13 +10,17 @@ use remora_types::error::ErrorBody;
 
 use super::files::changing;
 use super::respond::respond;
-use crate::folder::{Resource, Snapshot};
+use crate::folder::ArchiveError;
 use crate::state::AppState;
 
 /// Every bundle: a directory with a `bundle.yaml`. What is wrong with one stands in its `faults`.
 #[utoipa::path(method(get, head), path = "/agents", tag = "bundles",
     responses((status = 200, body = BundleList), (status = 304, description = "The caller has it already")))]
-pub(super) async fn list(State(state): State<AppState>, method: Method, headers: HeaderMap) -> Result<Response, ApiError> {
+pub(super) async fn list(
+    State(state): State<AppState>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let snapshot = state.folder.current();
     respond(snapshot.list(), &method, &headers).await.map_err(ApiError::internal)
 }
@@ -60,53 +62,18 @@ pub(super) async fn archive(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let resource = {
-        let snapshot = state.folder.current();
-        let entry = snapshot.bundle(&name).ok_or_else(|| no_such_bundle(&name))?;
-        entry.kept_archive(state.folder.archives())
-    };
-    let resource = match resource {
-        Some(kept) => kept,
-        None => {
-            make(state, move |snapshot, archives| {
-                snapshot.bundle(&name).ok_or_else(|| no_such_bundle(&name))?.archive(archives).map_err(archive_failed)
-            })
-            .await?
-        }
-    };
-    respond(&resource, &method, &headers).await.map_err(changing)
-}
-
-/// Makes an archive on the blocking pool; once more where a file changed after it was listed.
-pub(super) async fn make<F>(state: AppState, work: F) -> Result<Arc<Resource>, ApiError>
-where
-    F: Fn(&Snapshot, &crate::folder::Archives) -> Result<Arc<Resource>, ApiError> + Send + Sync + 'static,
-{
-    let work = Arc::new(work);
-    let attempt = |state: AppState, work: Arc<F>| async move {
-        let run = move || {
-            let snapshot = arc_swap::Guard::into_inner(state.folder.current());
-            work(&snapshot, state.folder.archives())
-        };
-        tokio::task::spawn_blocking(run).await.unwrap_or_else(|panic| Err(ApiError::internal(panic)))
-    };
-    match attempt(state.clone(), work.clone()).await {
-        Err(changed) if changed.code() == "changing" => {
-            state.folder.rescan().await;
-            attempt(state, work).await
-        }
-        decided => decided,
-    }
+    let archive = state.folder.archive(|snapshot| snapshot.bundle(&name).map(|entry| entry.packing.clone())).await;
+    let resource = archive.map_err(archive_failed)?.ok_or_else(|| no_such_bundle(&name))?;
+    respond(&resource, &method, &headers).await.map_err(ApiError::internal)
 }
 
 /// Why there is no archive.
-pub(super) fn archive_failed(error: crate::folder::ArchiveError) -> ApiError {
-    use crate::folder::ArchiveError;
+pub(super) fn archive_failed(error: ArchiveError) -> ApiError {
     match error {
         ArchiveError::TooLarge(too_large) => {
             ApiError::invalid("archive_too_large", format!("{too_large}; fetch its files one by one from /agents"))
         }
-        ArchiveError::Changed(source) => changing(source),
+        ArchiveError::Unreadable(source) => changing(source),
     }
 }
 

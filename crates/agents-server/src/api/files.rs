@@ -10,7 +10,6 @@ use remora_service::ApiError;
 use remora_types::error::ErrorBody;
 
 use super::respond::respond;
-use crate::folder::Body;
 use crate::state::AppState;
 
 /// How often a file that changes under our hands is looked at anew.
@@ -37,19 +36,9 @@ pub(super) async fn file(State(state): State<AppState>, request: Request) -> Res
     let (parts, _) = request.into_parts();
     let path = decoded(parts.uri.path().strip_prefix("/agents/").unwrap_or_default());
     for attempt in 1.. {
-        let answer = {
-            let snapshot = state.folder.current();
-            let resource = path.as_deref().and_then(|path| snapshot.file(path)).ok_or_else(no_such_file)?;
-            match resource.body() {
-                Body::Held(_) => respond(resource, &parts.method, &parts.headers).await,
-                Body::OnDisk(_) => {
-                    let whole = arc_swap::Guard::into_inner(snapshot);
-                    let resource = path.as_deref().and_then(|path| whole.file(path)).ok_or_else(no_such_file)?;
-                    respond(resource, &parts.method, &parts.headers).await
-                }
-            }
-        };
-        match answer {
+        let snapshot = state.folder.current();
+        let resource = path.as_deref().and_then(|path| snapshot.file(path)).ok_or_else(no_such_file)?;
+        match respond(resource, &parts.method, &parts.headers).await {
             Ok(response) => return Ok(response),
             Err(error) if attempt == ATTEMPTS => return Err(changing(error)),
             Err(_) => state.folder.rescan().await,

@@ -7,15 +7,18 @@ use remora_service::{ApiError, ApiPath};
 use remora_types::agents::SkillIndex;
 use remora_types::error::ErrorBody;
 
-use super::bundles::{archive_failed, make};
-use super::files::changing;
+use super::bundles::archive_failed;
 use super::respond::respond;
 use crate::state::AppState;
 
 /// Every skill, with its address and the digest of what lies there.
 #[utoipa::path(method(get, head), path = "/.well-known/agent-skills/index.json", tag = "skills",
     responses((status = 200, body = SkillIndex), (status = 304, description = "The caller has it already")))]
-pub(super) async fn index(State(state): State<AppState>, method: Method, headers: HeaderMap) -> Result<Response, ApiError> {
+pub(super) async fn index(
+    State(state): State<AppState>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let snapshot = state.folder.current();
     respond(snapshot.skills(), &method, &headers).await.map_err(ApiError::internal)
 }
@@ -34,12 +37,10 @@ pub(super) async fn archive(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let resource = make(state, move |snapshot, archives| {
-        let made = archive.strip_suffix(".tar.gz").and_then(|name| snapshot.skill_archive(name, archives));
-        made.ok_or_else(no_such_skill)?.map_err(archive_failed)
-    })
-    .await?;
-    respond(&resource, &method, &headers).await.map_err(changing)
+    let name = archive.strip_suffix(".tar.gz").ok_or_else(no_such_skill)?;
+    let archive = state.folder.archive(|snapshot| snapshot.skill(name).cloned()).await;
+    let resource = archive.map_err(archive_failed)?.ok_or_else(no_such_skill)?;
+    respond(&resource, &method, &headers).await.map_err(ApiError::internal)
 }
 
 fn no_such_skill() -> ApiError {

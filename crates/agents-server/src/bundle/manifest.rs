@@ -43,7 +43,7 @@ pub(super) fn read(folder: &str, document: Document, contents: &Contents<'_>, fi
         name,
         version,
         description,
-        model: model.model,
+        model: model.name,
         adapter: model.adapter,
         system_prompt: prompt.system,
         system_prompt_extension: prompt.extension,
@@ -74,7 +74,7 @@ fn name(fields: &mut Fields, folder: &str, findings: &mut Findings) -> String {
 /// What the file says about the model.
 #[derive(Default)]
 struct Model {
-    model: Option<String>,
+    name: Option<String>,
     adapter: Option<String>,
     grammar: Option<Grammar>,
 }
@@ -90,11 +90,11 @@ fn model(fields: &mut Fields, findings: &mut Findings) -> Model {
             let adapter = inner.filled_text("adapter", findings);
             let grammar = inner.any("grammar").and_then(|value| grammar(value, "model.grammar", findings));
             inner.finish(findings);
-            Model { model: names.into_iter().flatten().next(), adapter, grammar }
+            Model { name: names.into_iter().flatten().next(), adapter, grammar }
         }
         Some(scalar) => {
             let mut alone = Fields::new(Map::from_iter([("model".to_owned(), scalar)]), "");
-            Model { model: alone.filled_text("model", findings), ..Model::default() }
+            Model { name: alone.filled_text("model", findings), ..Model::default() }
         }
     };
     found.adapter = adapter.or(found.adapter);

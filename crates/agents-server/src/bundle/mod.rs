@@ -13,6 +13,8 @@ mod manifest;
 mod path;
 mod shape;
 mod skill;
+#[cfg(test)]
+mod tests;
 mod tools;
 mod yaml;
 

@@ -18,7 +18,7 @@ const KEPT_BYTES: usize = 64 << 20;
 
 /// Archives made of late; asked for by the tag of what is in them.
 #[derive(Debug)]
-pub struct Archives {
+pub(super) struct Archives {
     largest: u64,
     kept: Mutex<Kept>,
 }
@@ -36,9 +36,9 @@ pub enum ArchiveError {
     /// The files are too many bytes.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
-    /// A file has changed on disk since it was listed.
-    #[error("a file has changed since it was listed")]
-    Changed(#[source] io::Error),
+    /// A file cannot be read as it was listed: most likely it has changed since.
+    #[error("a file cannot be read as it was listed")]
+    Unreadable(#[source] io::Error),
 }
 
 /// The files of a bundle are too many bytes for an archive.
@@ -52,8 +52,8 @@ pub struct TooLarge {
 }
 
 /// What goes into an archive: its files by path, in byte order.
-#[derive(Debug, Clone)]
-pub(super) struct Packing {
+#[derive(Debug)]
+pub struct Packing {
     /// Stands for the content: equal tags, equal bytes.
     pub(super) tag: String,
     pub(super) files: Vec<(String, Arc<StoredFile>)>,
@@ -80,11 +80,10 @@ impl Archives {
         if size > self.largest {
             return Err(TooLarge { size, limit: self.largest }.into());
         }
-        let bytes = pack(&packing.files).map_err(ArchiveError::Changed)?;
+        let bytes = pack(&packing.files).map_err(ArchiveError::Unreadable)?;
         let length = bytes.len();
         let body = Body::Held(Bytes::from(bytes));
-        let resource =
-            Arc::new(Resource::new(packing.tag.clone(), "application/gzip", Some(packing.changed_at), body));
+        let resource = Arc::new(Resource::new(packing.tag.clone(), "application/gzip", Some(packing.changed_at), body));
         self.keep(packing.tag.clone(), resource.clone(), length);
         Ok(resource)
     }

@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -45,11 +45,7 @@ impl OnDisk {
 
     /// The bytes `start..end`, block by block. Fails at once where the first of them have changed since the scan, and in
     /// mid-stream where later ones have.
-    pub async fn read(
-        &self,
-        start: u64,
-        end: u64,
-    ) -> io::Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
+    pub async fn read(&self, start: u64, end: u64) -> io::Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
         let reader = Reader { file: None, on_disk: self.clone(), at: start, end };
         let (reader, first) = if start < end {
             let (reader, first) = reader.next().await;

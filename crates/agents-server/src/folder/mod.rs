@@ -16,12 +16,13 @@ mod watch;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot, watch as channel};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch as channel};
 
 use crate::bundle::{self, Content, Contents, Reading};
 use crate::config::{Config, Limits};
 
-pub use archive::{ArchiveError, Archives, TooLarge};
+use archive::Archives;
+pub use archive::{ArchiveError, Packing, TooLarge};
 pub use disk::OnDisk;
 pub use resource::{Body, Resource};
 pub use snapshot::{BundleEntry, Snapshot};
@@ -35,7 +36,15 @@ pub struct Folder {
     changes: channel::Sender<Arc<Snapshot>>,
     rescans: mpsc::Sender<oneshot::Sender<()>>,
     archives: Archives,
+    /// Permits to make archives, which costs memory and time.
+    packers: Semaphore,
 }
+
+/// Archives made at the same time.
+const PACKERS: usize = 2;
+
+/// How often an archive is tried whose files change after they were listed.
+const ATTEMPTS: usize = 3;
 
 /// The other half of a [`Folder`]: what its one writing task owns.
 #[derive(Debug)]
@@ -55,7 +64,8 @@ impl Folder {
         let snapshot = Arc::new(Snapshot::of(&table, None, &archives));
         let (changes, _) = channel::channel(snapshot.clone());
         let (ask, rescans) = mpsc::channel(64);
-        let folder = Arc::new(Self { current: ArcSwap::new(snapshot), changes, rescans: ask, archives });
+        let packers = Semaphore::new(PACKERS);
+        let folder = Arc::new(Self { current: ArcSwap::new(snapshot), changes, rescans: ask, archives, packers });
         let scanner = Scanner { folder: folder.clone(), config, table, rescans };
         (folder, scanner)
     }
@@ -70,9 +80,25 @@ impl Folder {
         self.changes.subscribe()
     }
 
-    /// Archives, made on demand and kept for a while.
-    pub fn archives(&self) -> &Archives {
-        &self.archives
+    /// The archive of what `find` picks from the table, made if it is not at hand; `None` where it picks nothing.
+    pub async fn archive(
+        self: &Arc<Self>,
+        find: impl Fn(&Snapshot) -> Option<Arc<Packing>>,
+    ) -> Result<Option<Arc<Resource>>, ArchiveError> {
+        for attempt in 1.. {
+            let Some(packing) = find(&self.current()) else { return Ok(None) };
+            if let Some(kept) = self.archives.kept(&packing.tag) {
+                return Ok(Some(kept));
+            }
+            let _permit = self.packers.acquire().await.expect("the semaphore is never closed");
+            let folder = self.clone();
+            let made = tokio::task::spawn_blocking(move || folder.archives.get(&packing)).await;
+            match made.unwrap_or_else(|panic| Err(ArchiveError::Unreadable(std::io::Error::other(panic)))) {
+                Err(ArchiveError::Unreadable(_)) if attempt < ATTEMPTS => self.rescan().await,
+                decided => return decided.map(Some),
+            }
+        }
+        unreachable!("the last attempt returns")
     }
 
     /// Completes when the folder has been read anew; at once where the scanner is gone.
@@ -93,7 +119,9 @@ impl Folder {
 ///
 /// Fails only if the folder cannot be read at all.
 pub fn read_bundle(folder: &std::path::Path, limits: Limits) -> std::io::Result<Reading> {
-    let name = folder.canonicalize()?.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    // `.` has no name of its own; a link's own name is the one that counts.
+    let named = if folder.file_name().is_some() { folder.to_owned() } else { folder.canonicalize()? };
+    let name = named.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     std::fs::read_dir(folder)?;
     let table = Table::scan(folder, limits, &Table::default());
     let mut reading = bundle::read(&name, &table.contents(""));

@@ -9,7 +9,7 @@ use remora_types::agents::{
 };
 use remora_types::{AgentName, InvalidName};
 
-use super::archive::{ArchiveError, Archives, Packing};
+use super::archive::{Archives, Packing};
 use super::resource::{Body, Resource};
 use super::store::{Stored, StoredFile};
 use super::table::{Row, Table};
@@ -26,7 +26,7 @@ pub struct Snapshot {
     list: Resource,
     bundles: BTreeMap<AgentName, BundleEntry>,
     skills: Resource,
-    skill_archives: BTreeMap<String, Packing>,
+    skill_archives: BTreeMap<String, Arc<Packing>>,
 }
 
 #[derive(Debug)]
@@ -42,7 +42,8 @@ pub struct BundleEntry {
     pub bundle: Bundle,
     /// `GET /bundles/{name}`
     pub detail: Resource,
-    packing: Packing,
+    /// What its archive is made of.
+    pub packing: Arc<Packing>,
 }
 
 impl Snapshot {
@@ -107,9 +108,9 @@ impl Snapshot {
         &self.skills
     }
 
-    /// A skill's archive, made if need be; `None` where there is no such skill. Blocking.
-    pub fn skill_archive(&self, name: &str, archives: &Archives) -> Option<Result<Arc<Resource>, ArchiveError>> {
-        self.skill_archives.get(name).map(|packing| archives.get(packing))
+    /// What a skill's archive is made of; `None` where no skill of this name is offered as one.
+    pub fn skill(&self, name: &str) -> Option<&Arc<Packing>> {
+        self.skill_archives.get(name)
     }
 }
 
@@ -155,22 +156,7 @@ impl BundleEntry {
             name,
         };
         let detail = BundleDetail { bundle, manifest };
-        Self { detail: Resource::json(&detail), bundle: detail.bundle, packing }
-    }
-
-    /// Its archive, made if need be. Blocking.
-    pub fn archive(&self, archives: &Archives) -> Result<Arc<Resource>, ArchiveError> {
-        archives.get(&self.packing)
-    }
-
-    /// The archive's entity tag without its quotes.
-    pub fn archive_tag(&self) -> &str {
-        &self.packing.tag
-    }
-
-    /// Its archive if that is at hand.
-    pub fn kept_archive(&self, archives: &Archives) -> Option<Arc<Resource>> {
-        archives.kept(&self.packing.tag)
+        Self { detail: Resource::json(&detail), bundle: detail.bundle, packing: packing.into() }
     }
 }
 
@@ -221,7 +207,11 @@ fn folders_with<'t>(table: &'t Table, file: &'t str) -> impl Iterator<Item = &'t
 }
 
 /// The index of skills, and the archives of those with more than one file.
-fn skills(table: &Table, archives: &Archives, warnings: &mut Vec<Finding>) -> (SkillIndex, BTreeMap<String, Packing>) {
+fn skills(
+    table: &Table,
+    archives: &Archives,
+    warnings: &mut Vec<Finding>,
+) -> (SkillIndex, BTreeMap<String, Arc<Packing>>) {
     let (mut skills, mut packed, mut names) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
     for folder in folders_with(table, SKILL_FILE) {
         let path = format!("{folder}/{SKILL_FILE}");
@@ -238,7 +228,7 @@ fn skills(table: &Table, archives: &Archives, warnings: &mut Vec<Finding>) -> (S
                 let archive = archives.get(&packing).map_err(|e| e.to_string())?;
                 let Body::Held(bytes) = archive.body() else { return Err("its archive is not in memory".into()) };
                 let digest = sha256(bytes);
-                packed.insert(head.name.clone(), packing);
+                packed.insert(head.name.clone(), Arc::new(packing));
                 (SkillKind::Archive, format!("/.well-known/agent-skills/{}.tar.gz", head.name), digest)
             };
             Ok(Skill { name: head.name, kind, description: head.description, url, digest: Digest(sha256) })

@@ -43,8 +43,7 @@ impl Table {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => {
                     let message = format!("{} is not served: it cannot be read: {error}", found.path);
-                    let finding =
-                        Finding { code: "unreadable".into(), message, path: Some(found.path), line: None };
+                    let finding = Finding { code: "unreadable".into(), message, path: Some(found.path), line: None };
                     table.skipped.push(finding);
                 }
             }

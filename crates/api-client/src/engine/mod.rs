@@ -36,6 +36,7 @@ const QUOTE: usize = 300;
 #[derive(Debug, Clone)]
 pub struct EngineClient {
     client: Client,
+    authorization: Option<HeaderValue>,
 }
 
 /// What one cheap look at an engine found.
@@ -72,7 +73,14 @@ struct Answer {
 impl EngineClient {
     /// A client for the engine at this address. Connects on first use.
     pub fn new(address: &EngineAddress) -> Result<Self, InvalidServer> {
-        Ok(Self { client: Client::engine(address)? })
+        Ok(Self { client: Client::engine(address)?, authorization: None })
+    }
+
+    /// Sends this `Authorization` header with every request, for an engine that wants a key.
+    #[must_use]
+    pub fn with_authorization(mut self, header: HeaderValue) -> Self {
+        self.authorization = Some(header);
+        self
     }
 
     /// Asks `/health`, then `/v1/models`.
@@ -110,7 +118,10 @@ impl EngineClient {
         self.exchange(self.client.request(Method::POST, path).json(body)).await
     }
 
-    async fn exchange(&self, request: RequestBuilder) -> Result<Answer, ClientError> {
+    async fn exchange(&self, mut request: RequestBuilder) -> Result<Answer, ClientError> {
+        if let Some(header) = &self.authorization {
+            request = request.header(AUTHORIZATION, header.clone());
+        }
         let mut response = self.client.send_any(request.timeout(TIMEOUT)).await?;
         let status = response.status();
         let mut body = Vec::new();

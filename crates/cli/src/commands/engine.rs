@@ -1,7 +1,13 @@
 //! `remora engine`: the embedded engine in a process of its own.
 
 use remora_engine::EngineArgs;
+use remora_service::config::Settings;
+use remora_service::telemetry::{self, LogConfig};
 
 pub(crate) async fn run(args: EngineArgs) -> anyhow::Result<()> {
-    remora_engine::run(args).await
+    let log: LogConfig = Settings::load(None)?.section("log")?;
+    // Two processes must not write one file: a supervisor takes over what its engine says on stderr.
+    let log = if args.lifeline { LogConfig { file: None, ..log } } else { log };
+    let _logs = telemetry::init(&log)?;
+    Ok(remora_engine::run(args).await?)
 }

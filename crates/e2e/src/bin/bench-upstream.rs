@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use bytes::Bytes;
 use clap::Parser;
 use futures::{Stream, StreamExt, stream};
@@ -20,80 +21,86 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
+/// A fake engine for scripts/bench.
 #[derive(Parser)]
-#[command(about = "A fake engine for scripts/bench")]
 struct Args {
     /// Address to listen on.
     #[arg(long)]
     listen: SocketAddr,
-    /// Name of the one model it lists.
-    #[arg(long, default_value = "bench")]
-    model: String,
-    /// Events of a streamed answer, before the closing ones.
-    #[arg(long, default_value_t = 50)]
-    chunks: usize,
-    /// Time between two events, in milliseconds; 0 sends them as fast as they are taken.
-    #[arg(long, default_value_t = 0)]
-    gap_ms: u64,
+    /// A model: its name, how many events a streamed answer has before the closing ones, and the milliseconds between
+    /// them, where 0 means as fast as they are taken.
+    #[arg(long = "model", value_name = "NAME:EVENTS:GAP_MS", required = true, value_parser = model)]
+    models: Vec<Arc<Model>>,
 }
 
-type Body = UnsyncBoxBody<Bytes, Infallible>;
-
-/// Everything it ever sends.
-struct Answers {
-    completion: Bytes,
-    chunk: Bytes,
-    last: Bytes,
-    models: Bytes,
-    chunks: usize,
+/// A model, with everything it ever says.
+#[derive(Debug)]
+struct Model {
+    name: String,
+    events: usize,
     gap: Duration,
+    whole: Bytes,
+    event: Bytes,
+    last_events: Bytes,
 }
 
 /// What is read of a request.
 #[derive(Deserialize)]
-struct Chat {
+struct Chat<'a> {
+    model: &'a str,
     #[serde(rename = "messages")]
-    _messages: serde::de::IgnoredAny,
+    _messages: IgnoredAny,
     #[serde(default)]
     stream: bool,
 }
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let listener = TcpListener::bind(args.listen).await?;
-    let answers = Arc::new(Answers::new(&args));
+    let models: Arc<[Arc<Model>]> = args.models.into();
     let connections = TaskTracker::new();
     loop {
         let (socket, _) = listener.accept().await?;
         socket.set_nodelay(true)?;
-        let answers = Arc::clone(&answers);
+        let models = Arc::clone(&models);
         connections.spawn(async move {
-            let service = service_fn(move |request| answer(Arc::clone(&answers), request));
+            let service = service_fn(|request| answer(&models, request));
             // A client that goes away in the middle is everyday business here.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
         });
     }
 }
 
-async fn answer(answers: Arc<Answers>, request: Request<Incoming>) -> Result<Response<Body>, hyper::Error> {
+async fn answer(models: &[Arc<Model>], request: Request<Incoming>) -> Result<Response<Body>, hyper::Error> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     Ok(match (parts.method, parts.uri.path()) {
-        (Method::POST, "/v1/chat/completions") => match serde_json::from_slice(&body) {
-            Ok(Chat { stream: true, .. }) => event_stream(&answers),
-            Ok(Chat { stream: false, .. }) => json_answer(StatusCode::OK, answers.completion.clone()),
-            Err(error) => json_answer(StatusCode::BAD_REQUEST, refusal(&error.to_string())),
-        },
-        (Method::GET, "/v1/models") => json_answer(StatusCode::OK, answers.models.clone()),
+        (Method::POST, "/v1/chat/completions") => chat(models, &body),
+        (Method::GET, "/v1/models") => json_answer(StatusCode::OK, list(models)),
         (Method::GET, "/version") => json_answer(StatusCode::OK, Bytes::from_static(br#"{"version":"0.32.0"}"#)),
         (Method::GET, "/health") => Response::new(Full::default().boxed_unsync()),
-        _ => json_answer(StatusCode::NOT_FOUND, refusal("Not Found")),
+        _ => refusal(StatusCode::NOT_FOUND, "Not Found"),
     })
+}
+
+fn chat(models: &[Arc<Model>], body: &[u8]) -> Response<Body> {
+    let asked: Chat = match serde_json::from_slice(body) {
+        Ok(asked) => asked,
+        Err(error) => return refusal(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    match models.iter().find(|model| model.name == asked.model) {
+        Some(model) if asked.stream => event_stream(Arc::clone(model)),
+        Some(model) => json_answer(StatusCode::OK, model.whole.clone()),
+        None => refusal(StatusCode::NOT_FOUND, &format!("The model `{}` does not exist.", asked.model)),
+    }
 }
 
 fn json_answer(status: StatusCode, body: Bytes) -> Response<Body> {
@@ -103,69 +110,69 @@ fn json_answer(status: StatusCode, body: Bytes) -> Response<Body> {
     response
 }
 
-fn event_stream(answers: &Arc<Answers>) -> Response<Body> {
-    let mut response = Response::new(StreamBody::new(events(Arc::clone(answers))).boxed_unsync());
+/// OpenAI's error body.
+fn refusal(status: StatusCode, message: &str) -> Response<Body> {
+    let error = json!({ "message": message, "type": "BadRequestError", "param": null, "code": status.as_u16() });
+    json_answer(status, json!({ "error": error }).to_string().into())
+}
+
+fn event_stream(model: Arc<Model>) -> Response<Body> {
+    let mut response = Response::new(StreamBody::new(events(model)).boxed_unsync());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }
 
 /// The first event at once, each further one after the gap, the closing ones with the last.
-fn events(answers: Arc<Answers>) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
-    let last = answers.last.clone();
-    let pieces = stream::iter(0..answers.chunks).then(move |nr| {
-        let answers = Arc::clone(&answers);
+fn events(model: Arc<Model>) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
+    let last = stream::iter([Ok(Frame::data(model.last_events.clone()))]);
+    let events = stream::iter(0..model.events).then(move |nr| {
+        let model = Arc::clone(&model);
         async move {
-            if nr > 0 && !answers.gap.is_zero() {
-                tokio::time::sleep(answers.gap).await;
+            if nr > 0 && !model.gap.is_zero() {
+                tokio::time::sleep(model.gap).await;
             }
-            Ok(Frame::data(answers.chunk.clone()))
+            Ok(Frame::data(model.event.clone()))
         }
     });
-    pieces.chain(stream::iter([Ok(Frame::data(last))]))
+    events.chain(last)
 }
 
-impl Answers {
-    fn new(args: &Args) -> Self {
-        let model = &args.model;
-        let completion = json!({
-            "id": "chatcmpl-bench", "object": "chat.completion", "created": 1_767_225_600, "model": model,
-            "choices": [{
-                "index": 0,
-                "message": { "role": "assistant", "content": "Hello from the bench: this answer never changes." },
-                "finish_reason": "stop",
-            }],
-            "usage": { "prompt_tokens": 12, "completion_tokens": 10, "total_tokens": 22 },
+/// Reads `NAME:EVENTS:GAP_MS`.
+fn model(text: &str) -> anyhow::Result<Arc<Model>> {
+    let mut parts = text.split(':');
+    let (name, events, gap_ms) = (parts.next(), parts.next(), parts.next());
+    let name = name.context("no name")?;
+    let event = |delta: Value, finish_reason: Value| {
+        let data = json!({
+            "id": "chatcmpl-bench", "object": "chat.completion.chunk", "created": 1_767_225_600, "model": name,
+            "choices": [{ "index": 0, "delta": delta, "finish_reason": finish_reason }],
         });
-        let models = json!({ "object": "list", "data": [{ "id": model, "object": "model", "owned_by": "bench" }] });
-        let chunk = chunk(model, &json!({ "content": "token " }), &Value::Null);
-        let last = chunk_end(model);
-        Self {
-            completion: completion.to_string().into(),
-            chunk: chunk.into(),
-            last: last.into(),
-            models: models.to_string().into(),
-            chunks: args.chunks,
-            gap: Duration::from_millis(args.gap_ms),
-        }
-    }
-}
-
-/// One event of a streamed answer.
-fn chunk(model: &str, delta: &Value, finish_reason: &Value) -> String {
-    let data = json!({
-        "id": "chatcmpl-bench", "object": "chat.completion.chunk", "created": 1_767_225_600, "model": model,
-        "choices": [{ "index": 0, "delta": delta, "finish_reason": finish_reason }],
+        format!("data: {data}\n\n")
+    };
+    let whole = json!({
+        "id": "chatcmpl-bench", "object": "chat.completion", "created": 1_767_225_600, "model": name,
+        "choices": [{
+            "index": 0,
+            "message": { "role": "assistant", "content": "Hello from the bench: this answer never changes." },
+            "finish_reason": "stop",
+        }],
+        "usage": { "prompt_tokens": 12, "completion_tokens": 10, "total_tokens": 22 },
     });
-    format!("data: {data}\n\n")
+    Ok(Arc::new(Model {
+        name: name.to_owned(),
+        events: events.context("no number of events")?.parse()?,
+        gap: Duration::from_millis(gap_ms.context("no gap")?.parse()?),
+        whole: whole.to_string().into(),
+        event: event(json!({ "content": "token " }), Value::Null).into(),
+        last_events: (event(json!({}), "stop".into()) + "data: [DONE]\n\n").into(),
+    }))
 }
 
-/// The two events that close a streamed answer.
-fn chunk_end(model: &str) -> String {
-    chunk(model, &json!({}), &"stop".into()) + "data: [DONE]\n\n"
-}
-
-/// OpenAI's error body.
-fn refusal(message: &str) -> Bytes {
-    json!({ "error": { "message": message, "type": "BadRequestError", "param": null, "code": 400 } }).to_string().into()
+fn list(models: &[Arc<Model>]) -> Bytes {
+    let models: Vec<Value> = models
+        .iter()
+        .map(|model| json!({ "id": model.name, "object": "model", "owned_by": "bench", "max_model_len": 8192 }))
+        .collect();
+    json!({ "object": "list", "data": models }).to_string().into()
 }

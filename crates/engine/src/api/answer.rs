@@ -20,7 +20,8 @@ pub(super) struct Envelope {
 impl Envelope {
     /// A new answer's. Its id ends as the request's own does, if it brought one.
     pub(super) fn new(prefix: &str, headers: &HeaderMap, model: &str) -> Self {
-        let own = headers.get("x-request-id").and_then(|id| id.to_str().ok()).filter(|id| (1..=128).contains(&id.len()));
+        let own =
+            headers.get("x-request-id").and_then(|id| id.to_str().ok()).filter(|id| (1..=128).contains(&id.len()));
         Self {
             id: own.map_or_else(|| random_id(prefix), |own| format!("{prefix}{own}")),
             created: unix_seconds(),
@@ -30,13 +31,23 @@ impl Envelope {
     }
 }
 
+/// When a stream tells its usage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum UsageTelling {
+    /// Not at all.
+    Never,
+    /// In a last chunk of its own.
+    AtEnd,
+    /// With every chunk, and in a last one.
+    Always,
+}
+
 /// How the client wants its answer told.
 #[derive(Debug, Clone)]
 pub(super) struct Telling {
     pub(super) loaded: Arc<Loaded>,
     pub(super) prompt: Vec<Token>,
-    pub(super) include_usage: bool,
-    pub(super) continuous_usage: bool,
+    pub(super) usage: UsageTelling,
     /// With log probabilities.
     pub(super) logprobs: bool,
     /// With the ids of prompt and answer.
@@ -46,15 +57,20 @@ pub(super) struct Telling {
 }
 
 impl Telling {
-    /// The stream's options; usage after every chunk implies usage at the end, as in vLLM.
+    /// With a stream's options; usage with every chunk needs usage at the end too, as in vLLM.
     pub(super) fn with_options(self, options: Option<StreamOptions>) -> Self {
-        let include_usage = options.is_some_and(|options| options.include_usage == Some(true));
-        let continuous = options.is_some_and(|options| options.continuous_usage_stats == Some(true));
-        Self { include_usage, continuous_usage: include_usage && continuous, ..self }
+        let usage = match options {
+            Some(StreamOptions { include_usage: Some(true), continuous_usage_stats: Some(true) }) => {
+                UsageTelling::Always
+            }
+            Some(StreamOptions { include_usage: Some(true), .. }) => UsageTelling::AtEnd,
+            _ => UsageTelling::Never,
+        };
+        Self { usage, ..self }
     }
 
     /// What the prompt and an answer of this length took.
-    pub(super) fn usage(&self, generated: u32) -> Usage {
+    pub(super) fn usage_of(&self, generated: u32) -> Usage {
         Usage::new(u32::try_from(self.prompt.len()).unwrap_or(u32::MAX), generated)
     }
 

@@ -9,7 +9,7 @@ use remora_protocol::openai::{
 };
 use remora_service::ApiError;
 
-use super::answer::{Envelope, Telling, Whole};
+use super::answer::{Envelope, Telling, UsageTelling, Whole};
 use super::extract::{VllmJson, blocking};
 use super::logprobs;
 use super::state::ApiState;
@@ -37,8 +37,7 @@ pub(super) async fn completions(
     let telling = Telling {
         loaded,
         prompt: generate.prompt.clone(),
-        include_usage: false,
-        continuous_usage: false,
+        usage: UsageTelling::Never,
         logprobs: generate.logprobs.is_some(),
         token_ids: token_ids == Some(true),
         tokens_as_ids: tokens_as_ids == Some(true),
@@ -53,7 +52,7 @@ pub(super) async fn completions(
 }
 
 fn completion(envelope: Envelope, telling: &Telling, whole: Whole) -> Completion {
-    let usage = telling.usage(whole.len());
+    let usage = telling.usage_of(whole.len());
     let choice = CompletionChoice {
         index: 0,
         logprobs: logprobs::completion(telling, &whole.tokens, &mut 0),
@@ -95,7 +94,8 @@ impl CompletionStream {
     }
 
     fn chunk(&self, choices: Vec<CompletionChunkChoice>) -> CompletionChunk {
-        let usage = self.telling.continuous_usage.then(|| self.telling.usage(self.generated).into());
+        let always = self.telling.usage == UsageTelling::Always;
+        let usage = always.then(|| self.telling.usage_of(self.generated).into());
         CompletionChunk {
             id: self.envelope.id.clone(),
             object: "text_completion".to_owned(),
@@ -126,14 +126,15 @@ impl Chunks for CompletionStream {
             token_ids: self.telling.token_ids.then(|| tokens.iter().map(|token| token.id).collect()),
         };
         // The true last chunk carries the fingerprint: this one, unless usage follows.
-        let fingerprint = (finish.is_some() && !self.telling.include_usage).then(|| self.envelope.fingerprint.clone());
+        let last = finish.is_some() && self.telling.usage == UsageTelling::Never;
+        let fingerprint = last.then(|| self.envelope.fingerprint.clone());
         events.push(&CompletionChunk { system_fingerprint: fingerprint, ..self.chunk(vec![choice]) });
     }
 
     fn end(&mut self, events: &mut Events) {
-        if self.telling.include_usage {
+        if self.telling.usage != UsageTelling::Never {
             events.push(&CompletionChunk {
-                usage: Some(self.telling.usage(self.generated).into()),
+                usage: Some(self.telling.usage_of(self.generated).into()),
                 system_fingerprint: Some(self.envelope.fingerprint.clone()),
                 ..self.chunk(Vec::new())
             });

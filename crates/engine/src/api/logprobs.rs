@@ -14,15 +14,16 @@ pub(super) fn chat(telling: &Telling, tokens: &[GeneratedToken]) -> Option<ChatL
         return None;
     }
     let vocabulary = telling.loaded.model.vocabulary();
-    let spelled = |token: Token| (text(vocabulary, token, telling.tokens_as_ids), Some(vocabulary.bytes(token).to_vec()));
+    let spelled =
+        |token: Token| (text(vocabulary, token, telling.tokens_as_ids), Some(vocabulary.bytes(token).to_vec()));
     let entries = tokens.iter().filter_map(|token| {
         let Logprobs { chosen, top } = token.logprobs.as_ref()?;
         let (name, bytes) = spelled(token.id);
         let candidates = top.iter().map(|&(candidate, logprob)| {
             let (token, bytes) = spelled(candidate);
-            TopLogprob { token, logprob, bytes }
+            TopLogprob { token, logprob: logprob.into(), bytes }
         });
-        Some(TokenLogprob { token: name, logprob: *chosen, bytes, top_logprobs: candidates.collect() })
+        Some(TokenLogprob { token: name, logprob: (*chosen).into(), bytes, top_logprobs: candidates.collect() })
     });
     Some(ChatLogprobs { content: Some(entries.collect()) })
 }
@@ -49,7 +50,7 @@ pub(super) fn completion(
         lists.text_offset.push(*offset);
         *offset += name.chars().count();
         lists.tokens.push(name);
-        lists.token_logprobs.push(Some(*chosen));
+        lists.token_logprobs.push(Some((*chosen).into()));
         lists.top_logprobs.push(Some(candidates));
     }
     Some(lists)

@@ -2,9 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use remora_protocol::openai::{
-    DetokenizeRequest, DetokenizeResponse, ErrorBody, TokenizeRequest, TokenizeResponse,
-};
+use remora_protocol::openai::{DetokenizeRequest, DetokenizeResponse, ErrorBody, TokenizeRequest, TokenizeResponse};
 use remora_service::ApiError;
 
 use super::extract::{VllmJson, blocking};

@@ -98,7 +98,8 @@ fn check_logprobs(request: &ChatRequest) -> Result<(), RequestError> {
 
 fn check_tools(request: &ChatRequest) -> Result<(), RequestError> {
     if request.tools.as_ref().is_some_and(Vec::is_empty) {
-        let message = "`tools` must not be an empty array. Either provide at least one tool or omit the field entirely.";
+        let message =
+            "`tools` must not be an empty array. Either provide at least one tool or omit the field entirely.";
         return Err(BodyError::value("tools", message).into());
     }
     match &request.tool_choice {
@@ -108,7 +109,9 @@ fn check_tools(request: &ChatRequest) -> Result<(), RequestError> {
             Err(BodyError::value("tool_choice", "When using `tool_choice`, `tools` must be set.").into())
         }
         Some(ToolChoice::Mode(mode)) if mode == "auto" => Ok(()),
-        Some(ToolChoice::Mode(mode)) if mode == "required" => Err(not_supported("tool_choice", "tool_choice 'required'")),
+        Some(ToolChoice::Mode(mode)) if mode == "required" => {
+            Err(not_supported("tool_choice", "tool_choice 'required'"))
+        }
         Some(ToolChoice::Mode(mode)) => {
             let message = format!(
                 "Invalid value for `tool_choice`: {mode}! Only named tools, \"none\", \"auto\" or \"required\" are \

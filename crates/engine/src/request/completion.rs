@@ -12,7 +12,10 @@ use crate::scheduler::{GenerateRequest, Loaded};
 const MAX_TOKENS: i64 = 16;
 
 /// Checks a completion request and makes its prompt. Takes time with a long one: not for an async thread.
-pub(crate) fn prepare_completion(request: &CompletionRequest, loaded: &Loaded) -> Result<GenerateRequest, RequestError> {
+pub(crate) fn prepare_completion(
+    request: &CompletionRequest,
+    loaded: &Loaded,
+) -> Result<GenerateRequest, RequestError> {
     check(request)?;
     let prompt = tokens(request, loaded)?;
     let wishes = Wishes {

@@ -60,6 +60,7 @@ fn keep_nucleus(candidates: &mut Vec<Candidate>, share: f64) {
 }
 
 /// Likeliest first; the lower token of equals, so that an order is always the same.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that sorting asks for")]
 fn likelier(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
     b.weight.total_cmp(&a.weight).then(a.token.cmp(&b.token))
 }
@@ -76,9 +77,8 @@ mod tests {
     use super::*;
 
     fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
-        proptest::collection::vec(0.001f32..1.0, 1..2000).prop_map(|weights| {
-            (0..).zip(weights).map(|(token, weight)| Candidate { token, weight }).collect()
-        })
+        proptest::collection::vec(0.001f32..1.0, 1..2000)
+            .prop_map(|weights| (0..).zip(weights).map(|(token, weight)| Candidate { token, weight }).collect())
     }
 
     proptest! {

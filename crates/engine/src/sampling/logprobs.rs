@@ -19,10 +19,8 @@ pub(crate) fn logprobs(scores: &[f32], chosen: Token, top: usize) -> Logprobs {
     let logprob = |score: f32| (f64::from(score - highest) - sum.ln()) as f32;
     let mut ranked: Vec<(Token, f32)> = Vec::with_capacity(top + 1);
     for (token, &score) in (0..).zip(scores) {
-        if ranked.len() == top && ranked.last().is_none_or(|&(_, least)| !(score > least)) {
-            continue;
-        }
-        if score.is_nan() {
+        let full = ranked.len() == top;
+        if score.is_nan() || full && ranked.last().is_none_or(|&(_, least)| score <= least) {
             continue;
         }
         let place = ranked.partition_point(|&(_, other)| other >= score);

@@ -171,7 +171,7 @@ mod tests {
         sampler.accept(2);
         sampler.adjust(&mut scores);
         // Prompt only: 4 / 2. Prompt and twice generated: 4 / 2 - 2 * 0.25 - 0.5. Generated: -4 * 2 - 0.25 - 0.5.
-        assert_eq!(scores, [2.0, 1.0, -8.75, 4.0]);
+        assert_eq!(scores.map(f32::to_bits), [2.0, 1.0, -8.75, 4.0].map(f32::to_bits));
     }
 
     #[test]

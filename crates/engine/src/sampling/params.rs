@@ -162,7 +162,8 @@ fn bias(fields: &SamplingFields, vocabulary: &Vocabulary) -> Result<Vec<(Token, 
     let mut unknown = Vec::new();
     for (key, &value) in given {
         let id = key.trim().parse::<i64>().map_err(|_| {
-            let message = format!("logit_bias contains key(s) that cannot be converted to integer token IDs: ['{key}']");
+            let message =
+                format!("logit_bias contains key(s) that cannot be converted to integer token IDs: ['{key}']");
             InvalidParams::new("logit_bias", message)
         })?;
         #[expect(clippy::cast_possible_truncation, reason = "cut to a small range first")]
@@ -186,9 +187,7 @@ fn allowed(fields: &SamplingFields, vocabulary: &Vocabulary) -> Result<Option<Ve
 
 /// Tokens that the model does not have.
 pub(crate) fn out_of_vocabulary(param: &'static str, ids: &[i64], vocabulary: &Vocabulary) -> InvalidParams {
-    let message = format!(
-        "token_id(s) {ids:?} in {param} contain out-of-vocab token ids. Vocabulary size: {}",
-        vocabulary.len()
-    );
+    let message =
+        format!("token_id(s) {ids:?} in {param} contain out-of-vocab token ids. Vocabulary size: {}", vocabulary.len());
     InvalidParams::new(param, message)
 }

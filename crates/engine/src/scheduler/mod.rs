@@ -82,7 +82,8 @@ impl Engine {
             };
             states.send_replace(end);
         })?;
-        let shared = Shared { jobs: Mutex::new(Some(jobs)), waiting, max_queue, abandon, thread: Mutex::new(Some(thread)) };
+        let shared =
+            Shared { jobs: Mutex::new(Some(jobs)), waiting, max_queue, abandon, thread: Mutex::new(Some(thread)) };
         Ok(Self { shared: Arc::new(shared), state })
     }
 
@@ -106,10 +107,8 @@ impl Engine {
         let (deltas, received) = mpsc::unbounded_channel();
         let job = Job { request, deltas, arrived: Instant::now() };
         let jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        match jobs.as_ref().map(|jobs| jobs.send(job)) {
-            Some(Ok(())) => Ok(Generation { deltas: received }),
-            None | Some(Err(_)) => Err(SubmitError::Stopped),
-        }
+        let taken = jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
+        if taken { Ok(Generation { deltas: received }) } else { Err(SubmitError::Stopped) }
     }
 
     /// Ends the thread after the step it is in, and waits for it; what is unfinished breaks off.
@@ -168,7 +167,8 @@ fn work(config: &EngineConfig, parts: ThreadParts, states: &watch::Sender<Engine
     );
     states.send_replace(EngineState::Ready(loaded.clone()));
     let ThreadParts { waiting, abandon, metrics, received } = parts;
-    Worker::new(context, loaded.model.vocabulary(), size, worker::Links { jobs: received, waiting, abandon, metrics }).run();
+    Worker::new(context, loaded.model.vocabulary(), size, worker::Links { jobs: received, waiting, abandon, metrics })
+        .run();
     Ok(())
 }
 

@@ -20,8 +20,10 @@ struct Style {
 }
 
 /// `value|tojson(indent=None, ensure_ascii=False, separators=None, sort_keys=False)`.
+#[expect(clippy::needless_pass_by_value, reason = "the signature that minijinja asks for")]
 pub(super) fn tojson(value: &Value, indent: Option<usize>, kwargs: Kwargs) -> Result<String, Error> {
-    let json = serde_json::to_value(value).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
+    let json =
+        serde_json::to_value(value).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
     let indent = indent.or(kwargs.get("indent")?);
     let separators: Option<Vec<String>> = kwargs.get("separators")?;
     // Python leaves out the space after the comma where it breaks the line.
@@ -128,7 +130,8 @@ mod tests {
 
     fn render(template: &str) -> String {
         let value: serde_json::Value =
-            serde_json::from_str(r#"{"b": [1, 2.5, null], "a": {"text": "<é> & \"q\"\n\u0001😀"}, "e": [], "o": {}}"#).unwrap();
+            serde_json::from_str(r#"{"b": [1, 2.5, null], "a": {"text": "<é> & \"q\"\n\u0001😀"}, "e": [], "o": {}}"#)
+                .unwrap();
         environment().render_str(template, minijinja::context!(v => minijinja::value::Serde(value))).unwrap()
     }
 
@@ -143,9 +146,6 @@ mod tests {
             render("{{ v|tojson(ensure_ascii=true, sort_keys=true, separators=(',', ':')) }}"),
             r#"{"a":{"text":"<\u00e9> & \"q\"\n\u0001\ud83d\ude00"},"b":[1,2.5,null],"e":[],"o":{}}"#
         );
-        assert_eq!(
-            render("{{ v.b|tojson(indent=2) }} {{ v.e|tojson(4) }}"),
-            "[\n  1,\n  2.5,\n  null\n] []"
-        );
+        assert_eq!(render("{{ v.b|tojson(indent=2) }} {{ v.e|tojson(4) }}"), "[\n  1,\n  2.5,\n  null\n] []");
     }
 }

@@ -75,7 +75,8 @@ pub(super) fn without_generation_blocks(source: &str) -> String {
 
 /// Whether a template loops over a message's content without asking whether it is text.
 pub(super) fn reads_parts_only(source: &str) -> bool {
-    let loops = ["in message.content", "in message['content']", "in message[\"content\"]", "in msg.content", "in m.content"];
+    let loops =
+        ["in message.content", "in message['content']", "in message[\"content\"]", "in msg.content", "in m.content"];
     loops.iter().any(|wanted| source.contains(wanted)) && !source.contains("is string")
 }
 
@@ -101,7 +102,8 @@ mod tests {
     #[test]
     fn values_print_as_in_python() {
         let environment = environment();
-        let printed = environment.render_str("{{ true }} {{ none }} {{ 1 == 2 }} {{ x }}|{{ true|string }}", ()).unwrap();
+        let printed =
+            environment.render_str("{{ true }} {{ none }} {{ 1 == 2 }} {{ x }}|{{ true|string }}", ()).unwrap();
         assert_eq!(printed, "True None False |True");
     }
 }

@@ -46,7 +46,11 @@ fn controls() -> ControlTexts {
     ControlTexts::new(texts.into_iter())
 }
 
-fn render_with(source: &str, messages: serde_json::Value, options: &RenderOptions) -> Result<Vec<Piece>, TemplateError> {
+fn render_with(
+    source: &str,
+    messages: serde_json::Value,
+    options: &RenderOptions,
+) -> Result<Vec<Piece>, TemplateError> {
     let messages: Vec<ChatMessage> = serde_json::from_value(messages).unwrap();
     template(source).render(&messages, options, &controls())
 }
@@ -106,7 +110,8 @@ fn what_the_template_refuses_is_told_in_its_words() {
 
 #[test]
 fn templates_for_parts_get_parts() {
-    let source = "{% for m in messages %}{% for part in m['content'] %}[{{ part.text }}]{% endfor %}{% endfor %}{{ bos_token }}";
+    let source =
+        "{% for m in messages %}{% for part in m['content'] %}[{{ part.text }}]{% endfor %}{% endfor %}{{ bos_token }}";
     let source = source.replace("m['content']", "message['content']").replace("for m in", "for message in");
     assert_eq!(render(&source, json!([{"role": "user", "content": "x"}]), &prompt()), "[x]<s>");
 }

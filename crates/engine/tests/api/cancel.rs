@@ -13,10 +13,10 @@ async fn a_client_that_leaves_frees_its_slot() {
     let engine = TestEngine::with(|config| config.slots = Some(2)).await;
     let mut stream = engine.post("/v1/chat/completions", &with(endless(), json!({"stream": true}))).await;
     assert!(stream.chunk().await.unwrap().is_some());
-    assert!(engine.metric("vllm:num_requests_running").await >= 1.0);
+    assert!(engine.metric("vllm:num_requests_running").await >= 1);
     drop(stream);
-    wait_until(LIMIT, async || engine.metric("vllm:num_requests_running").await == 0.0).await;
-    assert!(engine.metric("vllm:generation_tokens_total").await < 2000.0, "it did not run to its end");
+    wait_until(LIMIT, async || engine.metric("vllm:num_requests_running").await == 0).await;
+    assert!(engine.metric("vllm:generation_tokens_total").await < 2000, "it did not run to its end");
 }
 
 #[tokio::test]
@@ -26,11 +26,11 @@ async fn so_does_one_that_waits_for_a_whole_answer() {
     let mut answer = Box::pin(answer);
     tokio::select! {
         _ = &mut answer => panic!("it cannot be done yet"),
-        () = wait_until(LIMIT, async || engine.metric("vllm:num_requests_running").await == 1.0) => {}
+        () = wait_until(LIMIT, async || engine.metric("vllm:num_requests_running").await == 1) => {}
     }
     drop(answer);
-    wait_until(LIMIT, async || engine.metric("vllm:num_requests_running").await == 0.0).await;
-    assert!(engine.metric("vllm:generation_tokens_total").await < 2000.0, "it did not run to its end");
+    wait_until(LIMIT, async || engine.metric("vllm:num_requests_running").await == 0).await;
+    assert!(engine.metric("vllm:generation_tokens_total").await < 2000, "it did not run to its end");
 }
 
 #[tokio::test]
@@ -41,14 +41,18 @@ async fn a_full_house_queues_and_then_refuses() {
     assert!(first.chunk().await.unwrap().is_some());
     let second = open().await;
     let third = open().await;
-    assert_eq!((second.status().as_u16(), third.status().as_u16()), (200, 200), "those who wait have their status line");
+    assert_eq!(
+        (second.status().as_u16(), third.status().as_u16()),
+        (200, 200),
+        "those who wait have their status line"
+    );
     let refused = open().await;
     assert_eq!(refused.status().as_u16(), 429);
     assert_eq!(refused.headers()["retry-after"], "1");
     insta::assert_snapshot!(refused.text().await.unwrap(), @"");
-    wait_until(LIMIT, async || engine.metric("vllm:num_requests_waiting").await == 2.0).await;
+    wait_until(LIMIT, async || engine.metric("vllm:num_requests_waiting").await == 2).await;
     drop(third);
-    wait_until(LIMIT, async || engine.metric("vllm:num_requests_waiting").await == 1.0).await;
+    wait_until(LIMIT, async || engine.metric("vllm:num_requests_waiting").await == 1).await;
     drop(first);
     let mut second = second;
     assert!(second.chunk().await.unwrap().is_some(), "the next in the queue gets the slot");

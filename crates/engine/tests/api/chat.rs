@@ -48,7 +48,8 @@ async fn log_probabilities_come_in_the_chat_shape() {
         let bytes: Vec<u8> = serde_json::from_value(token["bytes"].clone()).unwrap();
         assert_eq!(String::from_utf8_lossy(&bytes), token["token"].as_str().unwrap());
     }
-    let bare = engine.ask("/v1/chat/completions", &with(chat("hello"), json!({"logprobs": true, "max_tokens": 1}))).await;
+    let bare =
+        engine.ask("/v1/chat/completions", &with(chat("hello"), json!({"logprobs": true, "max_tokens": 1}))).await;
     assert_eq!(bare["choices"][0]["logprobs"]["content"][0]["top_logprobs"], json!([]));
 }
 

@@ -58,7 +58,10 @@ async fn stop_tokens_and_least_lengths_hold() {
     let third = free["choices"][0]["token_ids"][2].clone();
     let stopped = crate::support::with(base.clone(), json!({"ignore_eos": true, "stop_token_ids": [third]}));
     let stopped = engine.ask("/v1/completions", &stopped).await;
-    assert_eq!((&stopped["choices"][0]["finish_reason"], &stopped["choices"][0]["stop_reason"]), (&json!("stop"), &third));
+    assert_eq!(
+        (&stopped["choices"][0]["finish_reason"], &stopped["choices"][0]["stop_reason"]),
+        (&json!("stop"), &third)
+    );
     let longer = crate::support::with(base, json!({"min_tokens": 12, "stop_token_ids": [third]}));
     let longer = engine.ask("/v1/completions", &longer).await;
     assert_eq!(longer["usage"]["completion_tokens"], 12);

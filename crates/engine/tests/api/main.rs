@@ -1,5 +1,7 @@
 //! The engine through HTTP, with real llama.cpp and the demo model.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests; clippy knows only the tests themselves")]
+
 mod cancel;
 mod chat;
 mod completions;

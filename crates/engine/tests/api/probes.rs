@@ -2,7 +2,7 @@ use remora_engine::EngineConfig;
 use remora_testing::wait_until;
 use serde_json::json;
 
-use crate::support::{LIMIT, TestEngine, chat, steady};
+use crate::support::{LIMIT, TestEngine, chat, steady, with};
 
 #[tokio::test]
 async fn health_is_empty_and_ok_once_the_model_is_loaded() {
@@ -65,22 +65,29 @@ async fn the_model_is_listed_under_each_of_its_names() {
     assert_eq!(one["id"], "org/other");
     assert_eq!(engine.get("/v1/models/org%2Fother").await.status().as_u16(), 200);
     insta::assert_json_snapshot!(steady(list["data"][0].clone()), @"");
-    let answer = engine.ask("/v1/chat/completions", &crate::support::with(chat("hello"), json!({"model": "org/other", "max_tokens": 1})));
-    assert_eq!(answer.await["model"], "remora-demo", "as in vLLM, the first name is the one in answers");
+    let request = with(chat("hello"), json!({"model": "org/other", "max_tokens": 1}));
+    let answer = engine.ask("/v1/chat/completions", &request).await;
+    assert_eq!(answer["model"], "remora-demo", "as in vLLM, the first name is the one in answers");
 }
 
 #[tokio::test]
 async fn metrics_have_vllm_s_names() {
     let engine = TestEngine::start().await;
     engine.ask("/v1/chat/completions", &chat("hello")).await;
-    wait_until(LIMIT, async || engine.metric("vllm:num_requests_running").await == 0.0).await;
+    wait_until(LIMIT, async || engine.metric("vllm:num_requests_running").await == 0).await;
     let text = engine.get("/metrics").await.text().await.unwrap();
     let names: std::collections::BTreeSet<&str> =
         text.lines().filter(|line| line.starts_with("vllm:")).filter_map(|line| line.split('{').next()).collect();
-    let names: Vec<_> = names.into_iter().filter(|name| !name.ends_with("_bucket") && !name.ends_with("_sum")).collect();
+    let names: Vec<_> =
+        names.into_iter().filter(|name| !name.ends_with("_bucket") && !name.ends_with("_sum")).collect();
     insta::assert_snapshot!(names.join("\n"), @"");
-    assert!(text.contains(r#"vllm:request_success_total{finished_reason="stop",model_name="remora-demo",engine="0"} 1"#)
-        || text.contains(r#"vllm:request_success_total{model_name="remora-demo",engine="0",finished_reason="stop"} 1"#), "{text}");
+    assert!(
+        text.contains(r#"vllm:request_success_total{finished_reason="stop",model_name="remora-demo",engine="0"} 1"#)
+            || text.contains(
+                r#"vllm:request_success_total{model_name="remora-demo",engine="0",finished_reason="stop"} 1"#
+            ),
+        "{text}"
+    );
 }
 
 #[tokio::test]

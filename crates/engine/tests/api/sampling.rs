@@ -40,7 +40,8 @@ async fn top_k_of_one_is_greedy() {
 #[tokio::test]
 async fn biases_and_penalties_change_the_answer() {
     let engine = TestEngine::start().await;
-    let greedy = json!({"prompt": "hello", "max_tokens": 6, "temperature": 0, "ignore_eos": true, "return_token_ids": true});
+    let greedy =
+        json!({"prompt": "hello", "max_tokens": 6, "temperature": 0, "ignore_eos": true, "return_token_ids": true});
     let plain = engine.ask("/v1/completions", &greedy).await;
     let first = plain["choices"][0]["token_ids"][0].as_i64().unwrap();
     let biased = with(greedy.clone(), json!({"logit_bias": {first.to_string(): -100}}));
@@ -49,8 +50,11 @@ async fn biases_and_penalties_change_the_answer() {
     let forced = with(greedy.clone(), json!({"allowed_token_ids": [5]}));
     let forced = engine.ask("/v1/completions", &forced).await;
     assert_eq!(forced["choices"][0]["token_ids"], json!([5, 5, 5, 5, 5, 5]));
-    let varied = with(greedy, json!({"allowed_token_ids": [5, 6, 7, 8], "frequency_penalty": 2.0, "repetition_penalty": 1.5,
-        "presence_penalty": 2.0, "max_tokens": 16}));
+    let varied = with(
+        greedy,
+        json!({"allowed_token_ids": [5, 6, 7, 8], "frequency_penalty": 2.0, "repetition_penalty": 1.5,
+        "presence_penalty": 2.0, "max_tokens": 16}),
+    );
     let varied = engine.ask("/v1/completions", &varied).await;
     let used: HashSet<_> = varied["choices"][0]["token_ids"].as_array().unwrap().iter().map(Value::to_string).collect();
     assert!(used.len() > 1, "{used:?}");

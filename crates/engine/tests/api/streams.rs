@@ -9,7 +9,8 @@ fn text(chunks: &[Value]) -> String {
 #[tokio::test]
 async fn a_chat_stream_is_told_as_vllm_tells_it() {
     let engine = TestEngine::start().await;
-    let request = with(chat("hello"), json!({"stream": true, "max_tokens": 2, "stream_options": {"include_usage": true}}));
+    let request =
+        with(chat("hello"), json!({"stream": true, "max_tokens": 2, "stream_options": {"include_usage": true}}));
     let chunks = engine.chunks("/v1/chat/completions", &request).await;
     let lines: Vec<String> = chunks.into_iter().map(|chunk| steady(chunk).to_string()).collect();
     insta::assert_snapshot!(lines.join("\n"), @"");

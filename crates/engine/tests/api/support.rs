@@ -88,8 +88,8 @@ impl TestEngine {
         events.iter().map(|event| serde_json::from_str(event).unwrap()).collect()
     }
 
-    /// A metric without further labels than the model's.
-    pub async fn metric(&self, name: &str) -> f64 {
+    /// A metric that counts, without further labels than the model's.
+    pub async fn metric(&self, name: &str) -> u64 {
         let text = self.get("/metrics").await.text().await.unwrap();
         let line = text.lines().find(|line| line.starts_with(&format!("{name}{{")));
         line.unwrap_or_else(|| panic!("no {name} in {text}")).rsplit(' ').next().unwrap().parse().unwrap()

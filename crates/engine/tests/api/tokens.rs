@@ -5,7 +5,8 @@ use crate::support::TestEngine;
 #[tokio::test]
 async fn tokens_become_the_same_text_again() {
     let engine = TestEngine::start().await;
-    for text in ["Hello, world!", "  two  spaces\n\ttabs", "naïve 😀 日本語", "<|im_start|>user\nx<|im_end|>", ""] {
+    for text in ["Hello, world!", "  two  spaces\n\ttabs", "naïve 😀 日本語", "<|im_start|>user\nx<|im_end|>", ""]
+    {
         let counted = engine.ask("/tokenize", &json!({"prompt": text, "model": "remora-demo"})).await;
         assert_eq!(counted["count"], counted["tokens"].as_array().unwrap().len());
         assert_eq!(counted["max_model_len"], 2048);

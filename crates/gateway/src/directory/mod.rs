@@ -19,7 +19,8 @@ use remora_types::engines::{Engine, EngineState};
 use serde_json::{Value, json};
 
 pub(crate) use error::LookupError;
-pub(crate) use naming::{InvalidNaming, Naming};
+pub use naming::InvalidNaming;
+pub(crate) use naming::Naming;
 pub(crate) use source::{Source, StaticEngine, follow};
 pub(crate) use table::Table;
 pub(crate) use ticket::Ticket;

@@ -20,7 +20,7 @@ pub(crate) struct Naming {
 
 /// Names that cannot be followed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub(crate) enum InvalidNaming {
+pub enum InvalidNaming {
     /// A loop, or as good as one.
     #[error("aliases: {0} leads on through more than {LONGEST_CHAIN} other aliases, or back to itself")]
     Endless(ModelId),

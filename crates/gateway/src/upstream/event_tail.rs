@@ -61,7 +61,9 @@ mod tests {
 
     fn after(pieces: &[&str]) -> String {
         let mut tail = EventTail::new(Endpoint::ChatCompletions);
-        pieces.iter().for_each(|piece| tail.saw(piece.as_bytes()));
+        for piece in pieces {
+            tail.saw(piece.as_bytes());
+        }
         String::from_utf8(tail.farewell("c", "m").to_vec()).unwrap()
     }
 

@@ -1,5 +1,7 @@
 //! The gateway, tested through HTTP with fake engines behind it.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests panic as tests do")]
+
 mod engines;
 mod forwarding;
 mod models;

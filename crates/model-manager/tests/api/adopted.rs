@@ -8,8 +8,8 @@ use remora_testing::{FakeEngine, free_port, wait_until};
 use remora_types::engines::{Capability, EngineAddress, EngineList, EngineState};
 use serde_json::json;
 
+use crate::manager::{Manager, adopted, config, id};
 use crate::support::LIMIT;
-use crate::support::manager::{Manager, adopted, config, id};
 
 /// The next list that is as wanted.
 async fn next_list(

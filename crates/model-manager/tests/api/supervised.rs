@@ -6,8 +6,8 @@ use remora_model_manager::{CommandLine, EngineDefinition, Stdin};
 use remora_testing::{FakeEngine, free_port, wait_for, wait_until};
 use remora_types::engines::EngineState;
 
+use crate::manager::{Manager, config, id, script, supervised};
 use crate::support::child::{Options, command};
-use crate::support::manager::{Manager, config, id, script, supervised};
 use crate::support::{LIMIT, is_alive, kill};
 
 fn child(options: &Options) -> EngineDefinition {

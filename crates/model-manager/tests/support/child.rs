@@ -7,26 +7,25 @@ use remora_model_manager::CommandLine;
 use remora_testing::FakeEngine;
 use remora_testing::fake_engine::{Behaviour, Health};
 use remora_types::engines::EngineAddress;
-use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How a child behaves; told through its environment.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
+pub(crate) struct Options {
     /// It does not stop when asked.
-    pub deaf: bool,
+    pub(crate) deaf: bool,
     /// It stops when its standard input ends.
-    pub lifeline: bool,
+    pub(crate) lifeline: bool,
     /// It says that it loads for so long.
-    pub loading_ms: u64,
+    pub(crate) loading_ms: u64,
     /// It starts a process of its own, and writes that one's id here.
-    pub grandchild: Option<PathBuf>,
+    pub(crate) grandchild: Option<PathBuf>,
     /// It writes `stopped` here when it has stopped as asked.
-    pub farewell: Option<PathBuf>,
+    pub(crate) farewell: Option<PathBuf>,
 }
 
 /// The command that runs a fake engine on this port.
-pub fn command(port: u16, options: &Options) -> CommandLine {
+pub(crate) fn command(port: u16, options: &Options) -> CommandLine {
     let path = |path: &Option<PathBuf>| path.as_deref().map(Path::display).map(|p| p.to_string()).unwrap_or_default();
     let mut words = vec![
         format!("CHILD_PORT={port}"),
@@ -48,9 +47,9 @@ async fn engine() {
     // Run with all the ignored tests, it has nothing to do.
     let Ok(port) = variable("PORT").parse() else { return };
     let mut terminate = signal(SignalKind::terminate()).unwrap();
-    if let path @ 1.. = variable("GRANDCHILD").len() {
-        let sleeper = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
-        std::fs::write(&variable("GRANDCHILD")[..path], sleeper.id().to_string()).unwrap();
+    if !variable("GRANDCHILD").is_empty() {
+        let sleeper = tokio::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        std::fs::write(variable("GRANDCHILD"), sleeper.id().unwrap().to_string()).unwrap();
     }
     let engine = FakeEngine::start_with(&EngineAddress::loopback(port), Behaviour::default()).await;
     let loading: u64 = variable("LOADING_MS").parse().unwrap_or_default();
@@ -59,24 +58,22 @@ async fn engine() {
         tokio::time::sleep(Duration::from_millis(loading)).await;
         engine.set(|b| b.health = Health::Ready);
     }
-    let lifeline = variable("LIFELINE") == "true";
     let deaf = variable("DEAF") == "true";
-    loop {
-        let input_ends = async {
-            let _ = tokio::io::stdin().read_to_end(&mut Vec::new()).await;
-        };
-        tokio::select! {
-            _ = terminate.recv() => {
-                if !deaf {
-                    break;
-                }
-            }
-            () = input_ends, if lifeline => break,
+    let asked_to_stop = async { while terminate.recv().await.is_some() && deaf {} };
+    let input_ended = async {
+        if variable("LIFELINE") == "true" {
+            tokio::task::spawn_blocking(|| std::io::stdin().lines().count()).await.unwrap();
+        } else {
+            std::future::pending::<()>().await;
         }
+    };
+    tokio::select! {
+        () = asked_to_stop => {}
+        () = input_ended => {}
     }
     if !variable("FAREWELL").is_empty() {
         std::fs::write(variable("FAREWELL"), "stopped").unwrap();
     }
-    // At once: the thread that reads standard input cannot be joined.
+    // At once: a thread that reads standard input cannot be joined.
     std::process::exit(0);
 }

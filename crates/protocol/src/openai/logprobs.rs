@@ -17,7 +17,7 @@ pub struct TokenLogprob {
     /// The token's text; U+FFFD stands where its bytes are not a whole character.
     pub token: String,
     /// Natural logarithm of its probability before temperature and penalties, at least -9999.
-    pub logprob: f32,
+    pub logprob: f64,
     /// The token's own bytes, so that split characters can be put together.
     pub bytes: Option<Vec<u8>>,
     /// The likeliest tokens at this place, likeliest first.
@@ -30,7 +30,7 @@ pub struct TopLogprob {
     /// The token's text.
     pub token: String,
     /// Natural logarithm of its probability.
-    pub logprob: f32,
+    pub logprob: f64,
     /// The token's own bytes.
     pub bytes: Option<Vec<u8>>,
 }
@@ -41,7 +41,7 @@ pub struct CompletionLogprobs {
     /// Where each token begins in the answer, in characters.
     pub text_offset: Vec<usize>,
     /// Natural logarithms of the tokens' probabilities.
-    pub token_logprobs: Vec<Option<f32>>,
+    pub token_logprobs: Vec<Option<f64>>,
     /// The tokens' texts; `bytes:\xNN` where a token is not whole characters.
     pub tokens: Vec<String>,
     /// The likeliest tokens at each place, and the chosen one.

@@ -93,7 +93,9 @@ impl<'a, D: Decoder> Worker<'a, D> {
         while self.receive() && !self.links.abandon.load(Ordering::Relaxed) {
             self.reap();
             self.admit();
+            self.report();
             self.step();
+            // Before it may sleep, too.
             self.report();
         }
     }

@@ -32,7 +32,8 @@ impl Decoder for Script {
             return Err(ContextError::BadLength(0));
         }
         // After each token comes the next one.
-        self.scores = rows.iter().map(|row| (0..6).map(|id| f32::from(u8::from(id == row.token + 1))).collect()).collect();
+        self.scores =
+            rows.iter().map(|row| (0..6).map(|id| f32::from(u8::from(id == row.token + 1))).collect()).collect();
         Ok(())
     }
 
@@ -60,11 +61,13 @@ fn request(prompt: usize) -> GenerateRequest {
     }
 }
 
+type Answer = Result<(String, Finish), GenerateError>;
+
 /// What was computed, what was forgotten, and every answer.
 struct Outcome {
     steps: Vec<Vec<Row>>,
     cleared: Vec<u32>,
-    answers: Vec<Result<(String, Finish), GenerateError>>,
+    answers: Vec<Answer>,
 }
 
 /// Runs requests to their ends on two slots.
@@ -84,7 +87,8 @@ fn run(requests: Vec<GenerateRequest>, batch: usize, fail_at: Option<usize>) -> 
         .collect();
     drop(jobs);
     let size = ContextSize { slots: 2, tokens_per_slot: 64, batch: 8, threads: 1 };
-    let links = Links { jobs: received, waiting: waiting.clone(), abandon: Arc::default(), metrics: Arc::new(Metrics::new()) };
+    let links =
+        Links { jobs: received, waiting: waiting.clone(), abandon: Arc::default(), metrics: Arc::new(Metrics::new()) };
     Worker::new(script, &vocabulary, size, links).run();
     assert_eq!(waiting.load(Ordering::Relaxed), 0);
     let answers = generations.into_iter().map(whole).collect();
@@ -92,7 +96,7 @@ fn run(requests: Vec<GenerateRequest>, batch: usize, fail_at: Option<usize>) -> 
     Outcome { steps, cleared, answers }
 }
 
-fn whole(mut generation: Generation) -> Result<(String, Finish), GenerateError> {
+fn whole(mut generation: Generation) -> Answer {
     let mut text = String::new();
     while let Some(delta) = generation.deltas.blocking_recv() {
         let delta = delta?;
@@ -104,7 +108,8 @@ fn whole(mut generation: Generation) -> Result<(String, Finish), GenerateError> 
     Err(GenerateError::Stopped)
 }
 
-fn ended(text: &str, reason: FinishReason, stop: Option<StopReason>) -> Result<(String, Finish), GenerateError> {
+#[expect(clippy::unnecessary_wraps, reason = "compared with answers, which may fail")]
+fn ended(text: &str, reason: FinishReason, stop: Option<StopReason>) -> Answer {
     Ok((text.to_owned(), Finish { reason, stop }))
 }
 
@@ -154,8 +159,12 @@ fn those_who_left_while_waiting_are_passed_over() {
     let steps = Arc::new(Mutex::default());
     let script = Script { steps: steps.clone(), fail_at: None, batch: 8, scores: Vec::new(), cleared: Arc::default() };
     let waiting = Arc::new(AtomicUsize::new(1));
-    let links =
-        Links { jobs: jobs_received, waiting: waiting.clone(), abandon: Arc::default(), metrics: Arc::new(Metrics::new()) };
+    let links = Links {
+        jobs: jobs_received,
+        waiting: waiting.clone(),
+        abandon: Arc::default(),
+        metrics: Arc::new(Metrics::new()),
+    };
     let size = ContextSize { slots: 2, tokens_per_slot: 64, batch: 8, threads: 1 };
     Worker::new(script, &Vocabulary::of(&TEXTS), size, links).run();
     assert_eq!((waiting.load(Ordering::Relaxed), steps.lock().unwrap().len()), (0, 0));

@@ -13,7 +13,7 @@ use remora_testing::wait_until;
 use remora_types::engines::EngineAddress;
 use serde_json::Value;
 
-pub(crate) use raw_engine::{RAW_MODEL, RawEngine, Received};
+pub(crate) use raw_engine::{RAW_MODEL, RawEngine};
 pub(crate) use registry::{FakeRegistry, engine};
 
 /// The limit of every wait in these tests.
@@ -57,7 +57,7 @@ pub(crate) fn listed(id: &str, address: &EngineAddress) -> EngineConfig {
 }
 
 /// Settings with these engines: `e0`, `e1`, …
-pub(crate) fn config(engines: &[EngineAddress]) -> Config {
+pub(crate) fn config(engines: &[&EngineAddress]) -> Config {
     let engines = engines.iter().enumerate().map(|(index, address)| listed(&format!("e{index}"), address)).collect();
     Config { engines, ..Config::default() }
 }
@@ -72,9 +72,9 @@ impl Gateway {
         Self { url, client: reqwest::Client::builder().no_proxy().build().unwrap(), _running: running }
     }
 
-    /// A gateway in front of these engines, once all of them are ready.
-    pub(crate) async fn before(engines: &[EngineAddress]) -> Self {
-        Self::started(config(engines)).await
+    /// A gateway in front of this engine, once it is ready.
+    pub(crate) async fn before(engine: &EngineAddress) -> Self {
+        Self::started(config(&[engine])).await
     }
 
     /// A gateway with these settings, once all of its engines are ready.

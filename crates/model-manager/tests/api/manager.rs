@@ -9,18 +9,18 @@ use remora_types::EngineId;
 use remora_types::engines::{Engine, EngineAddress, EngineState};
 use serde_json::Value;
 
-use super::LIMIT;
+use crate::support::LIMIT;
 
 /// A running model-manager.
-pub struct Manager {
-    pub client: Client,
-    pub engines: Engines,
+pub(crate) struct Manager {
+    pub(crate) client: Client,
+    pub(crate) engines: Engines,
     stop: Stop,
     running: Running,
 }
 
 /// Settings for tests: any free port, quick looks, little grace.
-pub fn config(engines: impl IntoIterator<Item = EngineDefinition>) -> Config {
+pub(crate) fn config(engines: impl IntoIterator<Item = EngineDefinition>) -> Config {
     Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         engines: engines.into_iter().collect(),
@@ -31,28 +31,28 @@ pub fn config(engines: impl IntoIterator<Item = EngineDefinition>) -> Config {
     }
 }
 
-pub fn id(text: &str) -> EngineId {
+pub(crate) fn id(text: &str) -> EngineId {
     text.parse().unwrap()
 }
 
 /// An engine under the id `a` that runs elsewhere.
-pub fn adopted(address: EngineAddress) -> EngineDefinition {
+pub(crate) fn adopted(address: EngineAddress) -> EngineDefinition {
     EngineDefinition::adopted(id("a"), address)
 }
 
 /// An engine under the id `a` that is started here.
-pub fn supervised(port: u16, command: CommandLine) -> EngineDefinition {
+pub(crate) fn supervised(port: u16, command: CommandLine) -> EngineDefinition {
     let adopted = adopted(EngineAddress::loopback(port));
     EngineDefinition { command: Some(command), stdin: Stdin::Null, ..adopted }
 }
 
 /// One that is a shell script, and never answers.
-pub fn script(script: &str) -> EngineDefinition {
+pub(crate) fn script(script: &str) -> EngineDefinition {
     supervised(free_port(), CommandLine::new("sh", ["-c", script]))
 }
 
 impl Manager {
-    pub async fn start(config: &Config) -> Self {
+    pub(crate) async fn start(config: &Config) -> Self {
         let (listener, stop) = (Listener::bind(&config.listen).await.unwrap(), Stop::new());
         let client = Client::new(&listener.url()).unwrap();
         let service = service(config, listener, &stop).unwrap();
@@ -62,32 +62,32 @@ impl Manager {
     }
 
     /// Stops it and waits until it has.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.request();
         self.running.wait().await.unwrap();
     }
 
     /// Engine `a` as it is.
-    pub async fn engine(&self) -> Engine {
+    pub(crate) async fn engine(&self) -> Engine {
         self.engines.get(&id("a")).await.unwrap()
     }
 
     /// Waits until engine `a` is as wanted.
-    pub async fn engine_when(&self, wanted: impl Fn(&Engine) -> bool) -> Engine {
+    pub(crate) async fn engine_when(&self, wanted: impl Fn(&Engine) -> bool) -> Engine {
         wait_for(LIMIT, async || Some(self.engine().await).filter(&wanted)).await
     }
 
-    pub async fn engine_in(&self, state: EngineState) -> Engine {
+    pub(crate) async fn engine_in(&self, state: EngineState) -> Engine {
         self.engine_when(|engine| engine.state == state).await
     }
 
     /// What `/status` says of engine `a`'s process.
-    pub async fn vitals(&self) -> Value {
+    pub(crate) async fn vitals(&self) -> Value {
         self.client.status().await.unwrap().details["supervised"]["a"].clone()
     }
 
     /// The process id of engine `a`.
-    pub async fn pid(&self) -> u32 {
+    pub(crate) async fn pid(&self) -> u32 {
         wait_for(LIMIT, async || u32::try_from(self.vitals().await["pid"].as_u64()?).ok()).await
     }
 }

@@ -1,0 +1,134 @@
+"""agents-server against nginx and against FastAPI's StaticFiles, on the same files."""
+
+import random
+import string
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from urllib.error import HTTPError
+from urllib.request import Request
+
+import load
+import machine
+import nginx
+import report
+import servers
+from load import Plan, Series
+from report import Aim, number, ratios, spread
+from servers import Server
+
+SIZES = {"1 KB": 1 << 10, "100 KB": 100 << 10, "1 MB": 1 << 20}
+WHOLE, UNCHANGED = "whole file", "`If-None-Match`: 304"
+OURS, NGINX, PYTHON = "agents-server", "nginx", "FastAPI"
+# By size and kind of request, then by server.
+Measured = dict[tuple[str, str], dict[str, Series]]
+
+
+def run(plan: Plan, folder: Path) -> str:
+    root = folder / "agents"
+    files = _make_files(root / "bench")
+    measured: Measured = {}
+    with _agents_server(folder, root) as ours, nginx.static(folder, root) as theirs, _fastapi(folder, root) as python:
+        contenders = [ours, theirs, python]
+        for size, content in files.items():
+            path = f"/agents/bench/{_file_name(size)}"
+            etags = {server.name: _check(server, path, content) for server in contenders}
+            whole = lambda server: load.throughput(server, path, plan.seconds)
+            unchanged = lambda server: load.throughput(
+                server, path, plan.seconds, headers=[f"If-None-Match: {etags[server.name]}"]
+            )
+            for server in contenders:
+                load.throughput(server, path, 1)  # warms up
+            measured[size, WHOLE] = plan.compare(f"static: {size}, {WHOLE}", contenders, whole)
+            measured[size, UNCHANGED] = plan.compare(f"static: {size}, {UNCHANGED}", contenders, unchanged)
+    return _text(measured)
+
+
+def _make_files(folder: Path) -> dict[str, bytes]:
+    """A bundle with one file of each size, the same in every run."""
+    folder.mkdir(parents=True)
+    (folder / "bundle.yaml").write_text("name: bench\ndescription: Files to measure with.\n")
+    letters = random.Random(1)
+    files = {size: "".join(letters.choices(string.ascii_letters, k=length)).encode() for size, length in SIZES.items()}
+    for size, content in files.items():
+        (folder / _file_name(size)).write_bytes(content)
+    return files
+
+
+def _file_name(size: str) -> str:
+    return f"{size.replace(' ', '').lower()}.txt"
+
+
+@contextmanager
+def _agents_server(folder: Path, root: Path) -> Iterator[Server]:
+    port = servers.free_port()
+    config = folder / "agents-server.toml"
+    config.write_text(f'[agents_server]\nlisten = "127.0.0.1:{port}"\nroot = "{root}"\n')
+    command = [servers.PROGRAMS / "remora-agents-server", "--config", config]
+    with servers.running(OURS, command, port, folder, ready="/ready") as server:
+        yield server
+
+
+@contextmanager
+def _fastapi(folder: Path, root: Path) -> Iterator[Server]:
+    """One worker on uvloop and httptools, which `uvicorn[standard]` brings; no access log."""
+    port = servers.free_port()
+    app = ["--app-dir", Path(__file__).parent, "static_app:app"]
+    command = [servers.VENV / "bin" / "uvicorn", *app, "--host", "127.0.0.1", "--port", port, "--no-access-log"]
+    env = {"BENCH_ROOT": str(root)}
+    with servers.running(PYTHON, command, port, folder, ready="/agents/bench/bundle.yaml", env=env) as server:
+        yield server
+
+
+def _check(server: Server, path: str, content: bytes) -> str:
+    """The file's ETag, after making sure that the server does what is going to be measured."""
+    with servers.DIRECT.open(server.url(path)) as answer:
+        etag = answer.headers["ETag"]
+        assert answer.read() == content, f"{server.name} sends another file"
+    try:
+        servers.DIRECT.open(Request(server.url(path), headers={"If-None-Match": etag}))
+    except HTTPError as answer:
+        assert answer.code == 304, f"{server.name} answers {answer.code} to If-None-Match"
+    else:
+        raise AssertionError(f"{server.name} ignores If-None-Match")
+    return etag
+
+
+def _text(measured: Measured) -> str:
+    versions = [machine.remora(), machine.nginx(), machine.wrk(), machine.python("fastapi", "starlette", "uvicorn")]
+    to_nginx = {case: _rates(series, NGINX) for case, series in measured.items()}
+    to_python = {case: _rates(series, PYTHON) for case, series in measured.items()}
+    aims = [Aim(f"{size}, {request}: of nginx", values, at_least=1.0) for (size, request), values in to_nginx.items()]
+    aims += [Aim(f"{size}, {request}: of FastAPI", values, at_least=10.0) for (size, request), values in to_python.items()]
+    compared = [
+        [size, request, spread(to_nginx[size, request]), spread(to_python[size, request]), spread(_costs(series, NGINX))]
+        for (size, request), series in measured.items()
+    ]
+    absolute = [
+        [size, request, *(_absolute(series[name]) for name in (OURS, NGINX, PYTHON))]
+        for (size, request), series in measured.items()
+    ]
+    head = ["file", "request", "requests/s, of nginx's", "of FastAPI's", "CPU per request, of nginx's"]
+    return "\n\n".join(
+        [
+            "## Files: agents-server",
+            report.circumstances(versions),
+            report.table(head, compared),
+            "Medians in requests per second, with CPU time per request in µs:",
+            report.table(["file", "request", OURS, NGINX, PYTHON], absolute),
+            report.aims(aims),
+        ]
+    )
+
+
+def _rates(series: dict[str, Series], rival: str) -> list[float]:
+    return ratios(series[OURS]["requests_per_s"], series[rival]["requests_per_s"])
+
+
+def _costs(series: dict[str, Series], rival: str) -> list[float]:
+    return ratios(series[OURS]["cpu_us"], series[rival]["cpu_us"])
+
+
+def _absolute(series: Series) -> str:
+    return f"{number(median(series['requests_per_s']))} ({number(median(series['cpu_us']))} µs)"
