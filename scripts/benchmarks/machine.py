@@ -12,11 +12,16 @@ import servers
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
+# Other work on the machine widens every spread; taken before ours begins.
+LOAD_BEFORE = os.getloadavg()[0]
+
+
 def machine() -> str:
     memory_kb = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[1])
     cores = len(os.sched_getaffinity(0))
     plural = "" if cores == 1 else "s"
-    return f"{_cpu()}, {cores} core{plural}, {memory_kb / 2**20:.0f} GiB, Linux {platform.release()} ({_distribution()})"
+    system = f"Linux {platform.release()}, {_distribution()}"
+    return f"{_cpu()}, {cores} core{plural}, {memory_kb / 2**20:.0f} GiB, {system}, load before {LOAD_BEFORE:.1f}"
 
 
 def remora() -> str:

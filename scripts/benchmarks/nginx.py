@@ -38,12 +38,12 @@ STATIC = """\
 
 # Unbuffered, as any nginx before a server that streams must be.
 PROXY = """\
-  upstream engine_{port} {{ server 127.0.0.1:{upstream}; keepalive 64; keepalive_requests 1000000000; }}
+  upstream engine {{ server 127.0.0.1:{upstream}; keepalive 64; keepalive_requests 1000000000; }}
   server {{
     listen 127.0.0.1:{port};
     location /ready {{ return 200; }}
     location / {{
-      proxy_pass http://engine_{port};
+      proxy_pass http://engine;
       proxy_http_version 1.1;
       proxy_set_header Connection "";
       proxy_buffering off;
@@ -56,25 +56,24 @@ PROXY = """\
 def static(folder: Path, root: Path) -> Iterator[Server]:
     """Serves the files of `root` under `/agents/`."""
     port = servers.free_port()
-    with _nginx("nginx", folder, port, STATIC.format(port=port, root=root)) as server:
+    with _nginx(folder, port, STATIC.format(port=port, root=root)) as server:
         yield server
 
 
 @contextmanager
-def proxy(name: str, folder: Path, upstream: Server) -> Iterator[Server]:
+def proxy(folder: Path, upstream: Server) -> Iterator[Server]:
     """Forwards everything to one upstream over kept connections."""
     port = servers.free_port()
-    with _nginx(name, folder, port, PROXY.format(port=port, upstream=upstream.port)) as server:
+    with _nginx(folder, port, PROXY.format(port=port, upstream=upstream.port)) as server:
         yield server
 
 
 @contextmanager
-def _nginx(name: str, folder: Path, port: int, http: str) -> Iterator[Server]:
-    prefix = folder / name
-    (prefix / "tmp").mkdir(parents=True)
+def _nginx(folder: Path, port: int, http: str) -> Iterator[Server]:
+    (folder / "tmp").mkdir()
     # Root's nginx would give its worker to `nobody`, who cannot read a temporary folder.
     user = "user root;" if os.geteuid() == 0 else ""
-    (prefix / "nginx.conf").write_text(CONFIG.format(user=user, http=http))
-    command = ["nginx", "-e", "stderr", "-p", prefix, "-c", "nginx.conf"]
-    with servers.running(name, command, port, folder, ready="/ready") as server:
+    (folder / "nginx.conf").write_text(CONFIG.format(user=user, http=http))
+    command = ["nginx", "-e", "stderr", "-p", folder, "-c", "nginx.conf"]
+    with servers.running("nginx", command, port, folder, ready="/ready") as server:
         yield server

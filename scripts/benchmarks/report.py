@@ -1,8 +1,8 @@
 """Figures as Markdown, and their place in docs/benchmarks.md."""
 
 import sys
-from dataclasses import dataclass
 from datetime import datetime, timezone
+from math import inf
 from pathlib import Path
 from statistics import median
 
@@ -37,33 +37,17 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-@dataclass(frozen=True)
-class Aim:
-    """Something that should be `at_least`, or `at_most`, so much; judged by the median."""
-
-    what: str
-    values: Values
-    at_least: float | None = None
-    at_most: float | None = None
-
-    def row(self) -> list[str]:
-        found = median(self.values)
-        if self.at_least is not None:
-            met, wanted = found >= self.at_least, f"at least {number(self.at_least)}"
-        else:
-            met, wanted = found <= self.at_most, f"at most {number(self.at_most)}"
-        return [self.what, wanted, spread(self.values), "met" if met else "**missed**"]
-
-
-def aims(all_aims: list[Aim]) -> str:
-    return table(["aim", "wanted", "measured", ""], [aim.row() for aim in all_aims])
+def judged(values: Values, at_least: float = -inf, at_most: float = inf) -> str:
+    """The spread; bold where the median misses an aim."""
+    text = spread(values)
+    return text if at_least <= median(values) <= at_most else f"**{text}**"
 
 
 def circumstances(versions: list[str]) -> str:
     """When, by what command, on what, with what: the first lines of every section."""
     command = " ".join(["scripts/bench", *sys.argv[1:]])
     today = datetime.now(timezone.utc).strftime("%Y-%m-%d")
-    return f"{today}, `{command}`, on {machine.machine()}.\n{', '.join(versions)}."
+    return f"{today}, `{command}`, {machine.machine()}.\n{', '.join(versions)}."
 
 
 def write_section(page: Path, name: str, text: str) -> None:

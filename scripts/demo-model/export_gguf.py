@@ -102,7 +102,7 @@ def export(folder: Path, file: Path) -> None:
     writer.add_name("remora-demo")
     writer.add_description("A toy that shows Remora at work. Not a language model to rely on.")
     writer.add_license("MIT OR Apache-2.0")
-    writer.add_float32("general.sampling.temp", sampling["temperature"])
+    writer.add_sampling_temp(sampling["temperature"])
     add_architecture(writer, config)
     add_tokenizer(writer, tokenizer, config, (folder / "chat_template.jinja").read_text(encoding="utf-8"))
     add_weights(writer, load_file(folder / "model.safetensors"), config)

@@ -48,7 +48,7 @@ async fn facts_are_found_without_making_the_engine_compute() {
     let missing: Vec<Capability> = facts.capabilities.missing().collect();
     assert_eq!(missing, [Capability::Embeddings, Capability::LoadAdapters]);
     assert_eq!((facts.limits.context, facts.limits.max_loras), (Some(2048), Some(4)));
-    assert_eq!(facts.started_unix_s, Some(1_700_000_000));
+    assert_eq!(facts.started_unix_ms, Some(1_700_000_000_250));
     let bodies = engine.received().into_iter().filter(|r| r.line.contains("/v1/") && !r.body.is_empty());
     assert!(bodies.map(|r| r.body).all(|body| body == "{}"));
 }
@@ -59,7 +59,7 @@ async fn an_engine_without_vllms_extras_has_fewer_capabilities() {
     engine.set(|b| b.capabilities = [Capability::Chat].into_iter().collect());
     let facts = client(&engine).facts(&[]).await.unwrap();
     assert_eq!(facts.capabilities, [Capability::Chat].into_iter().collect());
-    assert_eq!((facts.started_unix_s, facts.limits.context), (None, None));
+    assert_eq!((facts.started_unix_ms, facts.limits.context), (None, None));
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn a_watch_waits_and_then_asks_for_the_facts_once() {
     assert_eq!(watch.next().await, Sighting::Loading { detail: "half".into() });
     engine.set(|b| b.health = Health::Ready);
     for _ in 0..4 {
-        assert_eq!(ready(&mut watch).await.generation, 1_700_000_000);
+        assert_eq!(ready(&mut watch).await.generation, 1_700_000_000_250);
     }
     assert_eq!(engine.count("POST /v1/chat/completions"), 1);
 }
@@ -121,7 +121,7 @@ async fn a_restart_is_a_new_generation_whether_it_was_seen_or_not() {
     while second == first {
         second = ready(&mut watch).await.generation;
     }
-    assert_eq!(second, 1_700_000_060);
+    assert_eq!(second, 1_700_000_060_250);
     // Seen, by an engine that does not tell its start.
     let address = engine.kill().await;
     assert!(matches!(watch.next().await, Sighting::Failed { .. }));

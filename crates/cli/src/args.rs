@@ -41,7 +41,13 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: AgentCommand,
         /// The agents-server to ask
-        #[arg(long, global = true, value_name = "URL", env = "REMORA_AGENTS_URL", default_value = "http://127.0.0.1:8001")]
+        #[arg(
+            long,
+            global = true,
+            value_name = "URL",
+            env = "REMORA_AGENTS_URL",
+            default_value = "http://127.0.0.1:8001"
+        )]
         server: String,
     },
     /// Print a completion script for a shell

@@ -54,7 +54,8 @@ pub(crate) fn report(error: &anyhow::Error, json: bool) -> ExitCode {
     let (exit, hint) = classify(error);
     let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
     if json {
-        let body = json!({"error": {"message": error.to_string(), "causes": causes, "hint": hint, "exit_code": exit as u8}});
+        let body =
+            json!({"error": {"message": error.to_string(), "causes": causes, "hint": hint, "exit_code": exit as u8}});
         output::line(&body.to_string());
     } else {
         let mut text = format!("error: {error}");

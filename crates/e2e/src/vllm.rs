@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use remora_testing::wait::wait_until;
+use remora_testing::wait_until;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -47,7 +47,8 @@ impl Vllm {
             .expect("vllm starts");
         let url = format!("http://127.0.0.1:{port}");
         let health = format!("{url}/health");
-        wait_until(LIMIT, || async { reqwest::get(&health).await.is_ok_and(|answer| answer.status().is_success()) }).await;
+        wait_until(LIMIT, || async { reqwest::get(&health).await.is_ok_and(|answer| answer.status().is_success()) })
+            .await;
         Self { _child: child, url, _home: home }
     }
 

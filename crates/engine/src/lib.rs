@@ -16,6 +16,7 @@
 
 mod api;
 mod config;
+pub mod demo_model;
 mod llama;
 mod metrics;
 mod request;

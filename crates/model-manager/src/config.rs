@@ -1,6 +1,6 @@
 //! Section `[model_manager]` of the settings.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::Hash;
 use std::time::Duration;
 
@@ -52,6 +52,9 @@ pub struct EngineDefinition {
     /// it runs elsewhere and is only watched.
     #[serde(default)]
     pub command: Option<CommandLine>,
+    /// Variables that the program gets besides model-manager's own environment.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
     /// What the program gets as its standard input.
     #[serde(default)]
     pub stdin: Stdin,
@@ -88,9 +91,11 @@ pub enum InvalidConfig {
         /// Which one.
         what: String,
     },
-    /// A lifeline without a program to hold it.
-    #[error("[model_manager] engines: {id} has `stdin` but no `command`; an engine that runs elsewhere takes neither")]
-    StdinWithoutCommand {
+    /// Settings of a program, and no program.
+    #[error(
+        "[model_manager] engines: {id} has `stdin` or `environment` but no `command`; an engine that runs elsewhere takes none of them"
+    )]
+    NoCommand {
         /// The engine.
         id: EngineId,
     },
@@ -131,8 +136,9 @@ impl Config {
         unique(self.engines.iter().filter_map(|e| e.slot).map(|slot| format!("slot {slot}")))?;
         unique(self.engines.iter().map(|e| &e.address))?;
         for engine in &self.engines {
-            if engine.command.is_none() && engine.stdin != Stdin::Null {
-                return Err(InvalidConfig::StdinWithoutCommand { id: engine.id.clone() });
+            let of_a_program = engine.stdin != Stdin::Null || !engine.environment.is_empty();
+            if engine.command.is_none() && of_a_program {
+                return Err(InvalidConfig::NoCommand { id: engine.id.clone() });
             }
         }
         within("start_limit_s", self.start_limit_s, 1, 86_400)?;
@@ -160,7 +166,7 @@ impl Config {
 impl EngineDefinition {
     /// An engine that runs elsewhere and is only watched.
     pub fn adopted(id: EngineId, address: EngineAddress) -> Self {
-        Self { id, slot: None, address, command: None, stdin: Stdin::Null }
+        Self { id, slot: None, address, command: None, environment: BTreeMap::new(), stdin: Stdin::Null }
     }
 
     /// An engine that is started here and listens on its slot's port of this machine
@@ -171,6 +177,7 @@ impl EngineDefinition {
             slot: Some(slot),
             address: EngineAddress::loopback(Self::slot_port(slot)),
             command: Some(command),
+            environment: BTreeMap::new(),
             stdin,
         }
     }
@@ -252,6 +259,7 @@ mod tests {
             address = "http://127.0.0.1:8105/v1"
             command = ["remora", "engine", "--port", "8105"]
             stdin = "lifeline"
+            environment = { VLLM_CPU_KVCACHE_SPACE = "1", http_proxy = "" }
             "#,
         )
         .unwrap();
@@ -261,6 +269,7 @@ mod tests {
         assert_eq!(supervised.address, EngineAddress::loopback(8105));
         assert_eq!(supervised.command, Some(CommandLine::new("remora", ["engine", "--port", "8105"])));
         assert_eq!(supervised.stdin, Stdin::Lifeline);
+        assert_eq!(supervised.environment.keys().collect::<Vec<_>>(), ["VLLM_CPU_KVCACHE_SPACE", "http_proxy"]);
     }
 
     #[test]

@@ -4,17 +4,13 @@
 //! [`Caller`] once per request, before any handler. This version knows one identity, [`LoopbackOnly`]; tailnet
 //! identity and keys take the same seat.
 
-use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::{Arc, LazyLock};
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use futures::future::BoxFuture;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
-use crate::error::ApiError;
 use crate::listener::Peer;
 
 /// What a caller may do. Roles do not include each other; an administrator holds all three.
@@ -50,6 +46,36 @@ impl fmt::Display for Role {
     }
 }
 
+/// A set of roles.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Roles(u8);
+
+impl Roles {
+    /// Whether the role is among them.
+    #[must_use]
+    pub fn contains(self, role: Role) -> bool {
+        self.0 & 1 << role as u8 != 0
+    }
+}
+
+impl FromIterator<Role> for Roles {
+    fn from_iter<I: IntoIterator<Item = Role>>(roles: I) -> Self {
+        Self(roles.into_iter().fold(0, |set, role| set | 1 << role as u8))
+    }
+}
+
+impl<const N: usize> From<[Role; N]> for Roles {
+    fn from(roles: [Role; N]) -> Self {
+        roles.into_iter().collect()
+    }
+}
+
+impl fmt::Debug for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(Role::ALL.into_iter().filter(|role| self.contains(*role))).finish()
+    }
+}
+
 /// What a route asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -76,20 +102,21 @@ impl Access {
     }
 }
 
-/// Who is calling; in the request's extensions of every handler whose route is not public.
+/// Who is calling; in the request's extensions of every handler whose route is not public. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// For logs and records.
-    pub name: String,
+    pub name: Arc<str>,
     /// What it may do.
-    pub roles: BTreeSet<Role>,
+    pub roles: Roles,
 }
 
 impl Caller {
     /// The person at this machine: every role.
     #[must_use]
     pub fn local() -> Self {
-        Self { name: "local".into(), roles: Role::ALL.into() }
+        static NAME: LazyLock<Arc<str>> = LazyLock::new(|| "local".into());
+        Self { name: NAME.clone(), roles: Role::ALL.into() }
     }
 }
 
@@ -99,6 +126,11 @@ pub struct Refusal(pub String);
 
 /// Establishes who is calling.
 pub trait Identity: Send + Sync + 'static {
+    /// The verdict where it is known without waiting for anybody; `None` leads to [`Identity::identify`].
+    fn known(&self, _: &Peer, _: &HeaderMap) -> Option<Result<Caller, Refusal>> {
+        None
+    }
+
     /// Who is at the other end of this connection, sending these headers.
     fn identify<'a>(&'a self, peer: &'a Peer, headers: &'a HeaderMap) -> BoxFuture<'a, Result<Caller, Refusal>>;
 }
@@ -107,45 +139,25 @@ pub trait Identity: Send + Sync + 'static {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LoopbackOnly;
 
-impl Identity for LoopbackOnly {
-    fn identify<'a>(&'a self, peer: &'a Peer, _: &'a HeaderMap) -> BoxFuture<'a, Result<Caller, Refusal>> {
-        let verdict = if peer.is_local() {
+impl LoopbackOnly {
+    fn verdict(peer: &Peer) -> Result<Caller, Refusal> {
+        if peer.is_local() {
             Ok(Caller::local())
         } else {
             Err(Refusal(format!("{peer} is not this machine; this version answers local callers only")))
-        };
-        Box::pin(std::future::ready(verdict))
+        }
+    }
+}
+
+impl Identity for LoopbackOnly {
+    fn known(&self, peer: &Peer, _: &HeaderMap) -> Option<Result<Caller, Refusal>> {
+        Some(Self::verdict(peer))
+    }
+
+    fn identify<'a>(&'a self, peer: &'a Peer, _: &'a HeaderMap) -> BoxFuture<'a, Result<Caller, Refusal>> {
+        Box::pin(std::future::ready(Self::verdict(peer)))
     }
 }
 
 /// The identity that a service's routes ask.
-pub(crate) type SharedIdentity = std::sync::Arc<dyn Identity>;
-
-/// What a route's guard needs to know.
-#[derive(Clone)]
-pub(crate) struct Guard {
-    pub(crate) identity: SharedIdentity,
-}
-
-/// Carries a route's [`Access`] from its declaration to the check.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Required(pub(crate) Access);
-
-/// Middleware beside each route: establishes the caller and checks its role.
-pub(crate) async fn require(State(Required(access)): State<Required>, mut request: Request, next: Next) -> Response {
-    let Access::Role(role) = access else { return next.run(request).await };
-    let extensions = request.extensions();
-    let (Some(guard), Some(peer)) = (extensions.get::<Guard>().cloned(), extensions.get::<Peer>().copied()) else {
-        return ApiError::internal("a route was served without the service's frame").into_response();
-    };
-    let caller = match guard.identity.identify(&peer, request.headers()).await {
-        Ok(caller) => caller,
-        Err(Refusal(why)) => return ApiError::new(StatusCode::UNAUTHORIZED, "no_identity", why).into_response(),
-    };
-    if !caller.roles.contains(&role) {
-        let message = format!("{} does not hold the role '{role}' that this needs", caller.name);
-        return ApiError::new(StatusCode::FORBIDDEN, "role_required", message).into_response();
-    }
-    request.extensions_mut().insert(caller);
-    next.run(request).await
-}
+pub(crate) type SharedIdentity = Arc<dyn Identity>;

@@ -22,8 +22,9 @@ pub struct ApiError {
     status: StatusCode,
     code: Cow<'static, str>,
     kind: Option<Cow<'static, str>>,
-    message: String,
-    param: Option<String>,
+    // Boxed: the error travels in every `Result`.
+    message: Box<str>,
+    param: Option<Box<str>>,
     retry_after: Option<Duration>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
@@ -39,7 +40,7 @@ impl ApiError {
             status,
             code: code.into(),
             kind: None,
-            message: message.into(),
+            message: message.into().into(),
             param: None,
             retry_after: None,
             source: None,
@@ -80,7 +81,7 @@ impl ApiError {
     /// Adds the part of the request at fault.
     #[must_use]
     pub fn with_param(mut self, param: impl Into<String>) -> Self {
-        self.param = Some(param.into());
+        self.param = Some(param.into().into());
         self
     }
 
@@ -185,10 +186,10 @@ fn chain(error: &(dyn StdError + Send + Sync + 'static)) -> String {
 pub fn remora_body(error: &ApiError, _: &str) -> Response {
     let body = ErrorBody {
         error: ErrorDetail {
-            message: error.message.clone(),
+            message: error.message.to_string(),
             kind: error.kind(),
             code: Some(ErrorCode::Word(error.code.clone())),
-            param: error.param.clone(),
+            param: error.param.as_deref().map(str::to_owned),
         },
     };
     (error.status, axum::Json(body)).into_response()

@@ -1,24 +1,30 @@
 //! What stands around every request of every service: request id, measurement, rendering of failures.
 
 use std::borrow::Cow;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use axum::Router;
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use http::header::ALLOW;
 use http::{HeaderName, HeaderValue, Method};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::{Body as HttpBody, SizeHint};
 use prometheus_client::metrics::gauge::Gauge;
-use tracing::Instrument;
+use tower::Service;
 
-use crate::access::Guard;
+use crate::access::SharedIdentity;
 use crate::error::{ApiError, Dialect, remora_body};
+use crate::guard::Loan;
+use crate::listener::Peer;
 use crate::metrics::{Metrics, RequestLabels, RouteLabels};
+use crate::server::Application;
 
 /// The header that carries a request's id, from a client or made here, and on to an upstream.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -59,58 +65,93 @@ impl RequestId {
     }
 }
 
-/// What the frame of one service knows.
+/// A service's router with its frame around it; cheap to clone.
+///
+/// It stands outside the router, not in it as a layer: axum boxes what passes each layer, request and answer.
 #[derive(Clone)]
-pub(crate) struct FrameState {
-    pub(crate) guard: Guard,
-    pub(crate) metrics: Metrics,
-    pub(crate) dialects: Arc<[(Cow<'static, str>, Dialect)]>,
+pub(crate) struct Framed {
+    frame: Arc<Frame>,
 }
 
-impl FrameState {
+/// What the frame of one service knows.
+pub(crate) struct Frame {
+    pub(crate) router: Router,
+    pub(crate) identity: SharedIdentity,
+    pub(crate) metrics: Metrics,
+    pub(crate) dialects: Vec<(Cow<'static, str>, Dialect)>,
+    pub(crate) body_limit: usize,
+    pub(crate) quiet: bool,
+}
+
+impl From<Frame> for Framed {
+    fn from(frame: Frame) -> Self {
+        Self { frame: Arc::new(frame) }
+    }
+}
+
+impl Frame {
     /// The dialect of the longest registered prefix of a path.
     fn dialect(&self, path: &str) -> Dialect {
         let matching = self.dialects.iter().filter(|(prefix, _)| path.starts_with(prefix.as_ref()));
         matching.max_by_key(|(prefix, _)| prefix.len()).map_or(remora_body, |(_, dialect)| *dialect)
     }
-}
 
-/// The frame, as middleware around a service's whole router.
-pub(crate) async fn frame(State(state): State<FrameState>, mut request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let in_flight = InFlight::enter(&state.metrics);
-    let id = RequestId::of(&request);
-    let method = request.method().clone();
-    let route = route_of(&request);
-    let dialect = state.dialect(request.uri().path());
-    request.extensions_mut().insert(state.guard.clone());
-    request.extensions_mut().insert(id.clone());
-
-    let span = tracing::info_span!("request", %method, route = %route, id = id.as_str());
-    let mut response = next.run(request).instrument(span.clone()).await;
-    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
-        span.in_scope(|| error.log());
-        response = dialect(&error, id.as_str());
-        error.decorate(&mut response);
+    /// The router's answer; a panic is a failure like any other.
+    async fn inner(&self, request: Request) -> Response {
+        // A router is always ready, so `call` may go without `poll_ready`.
+        match AssertUnwindSafe(self.router.clone().call(request)).catch_unwind().await {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(panic) => {
+                let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+                let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+                ApiError::internal(text.unwrap_or_else(|| "a handler panicked".into())).into_response()
+            }
+        }
     }
-    response.headers_mut().insert(REQUEST_ID, id.0);
-
-    let status = response.status().as_u16();
-    span.in_scope(|| tracing::debug!(status, "answered"));
-    state
-        .metrics
-        .duration
-        .get_or_create(&RouteLabels { route: route.clone() })
-        .observe(started.elapsed().as_secs_f64());
-    state.metrics.requests.get_or_create(&RequestLabels { method: known(&method), route, status }).inc();
-    state.metrics.processed.inc();
-    response.map(|body| Body::new(CountedBody { body, _in_flight: in_flight }))
 }
 
-/// The route's template, never the path itself: metrics must not grow with what clients ask for.
-fn route_of(request: &Request) -> Arc<str> {
-    request.extensions().get::<MatchedPath>().map_or_else(|| Arc::from("unmatched"), |path| Arc::from(path.as_str()))
+impl Application for Framed {
+    type Body = CountedBody;
+
+    async fn answer(&self, mut request: Request, peer: Peer) -> Response<CountedBody> {
+        let frame = &*self.frame;
+        let started = Instant::now();
+        let in_flight = InFlight::enter(&frame.metrics);
+        let id = RequestId::of(&request);
+        let method = request.method().clone();
+        let dialect = frame.dialect(request.uri().path());
+        let loan = Loan { peer, identity: frame.identity.clone(), quiet: frame.quiet, route: OnceLock::new() };
+        let loan = Arc::new(loan);
+        request.extensions_mut().insert(loan.clone());
+        request.extensions_mut().insert(id.clone());
+        DefaultBodyLimit::max(frame.body_limit).apply(&mut request);
+
+        let mut response = frame.inner(request).await;
+        let route = loan.route.get().unwrap_or(&UNMATCHED);
+        if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+            let _in_span = tracing::info_span!("request", %method, %route, id = id.as_str()).entered();
+            error.log();
+            let allow = response.headers_mut().remove(ALLOW);
+            response = dialect(&error, id.as_str());
+            error.decorate(&mut response);
+            response.headers_mut().extend(allow.map(|methods| (ALLOW, methods)));
+        }
+        let status = response.status().as_u16();
+        tracing::debug!(%method, %route, id = id.as_str(), status, "answered");
+        response.headers_mut().insert(REQUEST_ID, id.0);
+
+        let (metrics, route) = (&frame.metrics, route.clone());
+        let labels = RouteLabels { route };
+        metrics.duration.get_or_create(&labels).observe(started.elapsed().as_secs_f64());
+        metrics.requests.get_or_create(&RequestLabels { method: known(&method), route: labels.route, status }).inc();
+        metrics.processed.inc();
+        response.map(|body| CountedBody { body, _in_flight: in_flight })
+    }
 }
+
+/// The route of what no route took: metrics must not grow with what clients ask for.
+static UNMATCHED: LazyLock<Arc<str>> = LazyLock::new(|| "unmatched".into());
 
 /// A method as a label; clients can invent any.
 fn known(method: &Method) -> &'static str {
@@ -143,7 +184,7 @@ impl Drop for InFlight {
 }
 
 /// A body that keeps its request counted as in flight until the last byte, or the client, is gone.
-struct CountedBody {
+pub(crate) struct CountedBody {
     body: Body,
     _in_flight: InFlight,
 }
@@ -155,7 +196,7 @@ impl HttpBody for CountedBody {
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
         Pin::new(&mut self.body).poll_frame(context)
     }
 

@@ -32,6 +32,7 @@ pub mod durable;
 mod error;
 mod extract;
 mod frame;
+mod guard;
 mod lifecycle;
 mod listener;
 mod metrics;
@@ -42,7 +43,7 @@ mod service;
 pub mod sse;
 pub mod telemetry;
 
-pub use access::{Access, Caller, Identity, LoopbackOnly, Refusal, Role};
+pub use access::{Access, Caller, Identity, LoopbackOnly, Refusal, Role, Roles};
 pub use control::{ControlError, ControlSocket, SOCKET_FOLDERS};
 pub use error::{ApiError, Dialect, remora_body};
 pub use extract::{ApiJson, ApiPath, ApiQuery};

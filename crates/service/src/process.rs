@@ -110,7 +110,7 @@ impl Process {
             let assembled = service.assemble();
             tracing::info!(service = name, listen = %assembled.listener.listen(), "listening");
             vital_signs.push(assembled.vital_signs);
-            servers.spawn(serve(assembled.listener, assembled.router, self.stop.clone()));
+            servers.spawn(serve(assembled.listener, assembled.framed, self.stop.clone()));
             for (task, start) in assembled.tasks {
                 lifecycle.spawn(task, start(self.stop.clone()));
             }

@@ -1,13 +1,13 @@
 //! Routes that state who may call them.
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
 use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::{Info, OpenApi, PathItem, Paths};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
-use crate::access::{Access, Required, require};
+use crate::access::Access;
+use crate::guard::Guard;
 
 /// The extension of an operation in the API document that says who may call it.
 const ACCESS_EXTENSION: &str = "x-remora-access";
@@ -35,7 +35,8 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
             let stated = Extensions::builder().add(ACCESS_EXTENSION, access.as_str()).build();
             operation.extensions.get_or_insert_default().merge(stated);
         }
-        let guarded = methods.route_layer(from_fn_with_state(Required(access), require));
+        let template = paths.paths.keys().next().cloned().unwrap_or_default();
+        let guarded = methods.route_layer(Guard::new(access, &template));
         self.inner = self.inner.routes((schemas, paths, guarded));
         self
     }
@@ -70,7 +71,10 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
 
 impl Routes<()> {
     pub(crate) fn split(self) -> (Router, OpenApi) {
-        self.inner.split_for_parts()
+        let (router, mut api) = self.inner.split_for_parts();
+        // `{*rest}` is the router's way to say that a parameter takes the rest of the path; OpenAPI has no word for it.
+        api.paths.paths = api.paths.paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
+        (router, api)
     }
 }
 

@@ -1,11 +1,16 @@
 //! The accept loop: one hyper connection per client, counted, bounded in time, and cut when the grace period ends.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use http::Request;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use http::{Request, Response};
+use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -14,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use crate::lifecycle::Stop;
+use crate::lifecycle::{BoxError, Stop};
 use crate::listener::{Connection, Listener, Peer};
 
 /// Longest time a client may take to send a request's headers; also how long an idle connection is kept.
@@ -23,8 +28,26 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(75);
 /// Rest after a failed accept (out of file descriptors, say), so that the loop does not spin.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
-/// Serves `router` on `listener` until draining begins, then waits until every connection has ended.
-pub(crate) async fn serve(listener: Listener, router: Router, stop: Stop) {
+/// What answers the requests that a listener brings.
+pub(crate) trait Application: Clone + Send + 'static {
+    /// The body of its answers.
+    type Body: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
+
+    /// Answers one request of this peer.
+    fn answer(&self, request: Request<Body>, peer: Peer) -> impl Future<Output = Response<Self::Body>> + Send;
+}
+
+impl Application for Router {
+    type Body = Body;
+
+    async fn answer(&self, request: Request<Body>, _: Peer) -> Response<Body> {
+        // A router is always ready, so `call` may go without `poll_ready`.
+        self.clone().call(request).await.unwrap_or_else(|never| match never {})
+    }
+}
+
+/// Serves `application` on `listener` until draining begins, then waits until every connection has ended.
+pub(crate) async fn serve(listener: Listener, application: impl Application, stop: Stop) {
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -32,8 +55,10 @@ pub(crate) async fn serve(listener: Listener, router: Router, stop: Stop) {
             () = stop.draining() => break,
         };
         match accepted {
-            Ok((Connection::Tcp(stream), peer)) => spawn(&connections, stream, peer, router.clone(), stop.clone()),
-            Ok((Connection::Unix(stream), peer)) => spawn(&connections, stream, peer, router.clone(), stop.clone()),
+            Ok((Connection::Tcp(stream), peer)) => spawn(&connections, stream, peer, application.clone(), stop.clone()),
+            Ok((Connection::Unix(stream), peer)) => {
+                spawn(&connections, stream, peer, application.clone(), stop.clone());
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_REST).await;
@@ -45,26 +70,27 @@ pub(crate) async fn serve(listener: Listener, router: Router, stop: Stop) {
     connections.wait().await;
 }
 
-fn spawn<S>(connections: &TaskTracker, stream: S, peer: Peer, router: Router, stop: Stop)
+fn spawn<S>(connections: &TaskTracker, stream: S, peer: Peer, application: impl Application, stop: Stop)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     connections.spawn(async move {
         let service = service_fn(move |request: Request<Incoming>| {
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(peer);
-            let mut router = router.clone();
-            // A router is always ready, so `call` may go without `poll_ready`.
-            async move { Ok::<_, Infallible>(router.call(request).await.unwrap_or_else(|never| match never {})) }
+            let application = application.clone();
+            async move { Ok::<_, Infallible>(application.answer(request.map(Body::new), peer).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_READ_TIMEOUT)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
+        // In a set of its own, so that it is polled when it has something to say and not with every packet: the token
+        // behind it is one lock for all connections.
+        let mut draining: FuturesUnordered<_> = std::iter::once(stop.draining()).collect();
         let ended = tokio::select! {
+            biased;
             ended = connection.as_mut() => ended,
-            () = stop.draining() => {
+            Some(()) = draining.next() => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     ended = connection => ended,

@@ -4,21 +4,16 @@ use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
-use axum::response::{IntoResponse, Response};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use remora_types::status::ServiceStatus;
 use serde_json::Value;
-use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::OpenApi;
 
-use crate::access::{Guard, Identity, LoopbackOnly, SharedIdentity};
+use crate::access::{Identity, LoopbackOnly, SharedIdentity};
 use crate::builtin::{self, Builtin};
 use crate::error::{ApiError, Dialect};
-use crate::frame::{FrameState, frame};
+use crate::frame::{Frame, Framed};
 use crate::lifecycle::{Stop, TaskResult};
 use crate::listener::Listener;
 use crate::metrics::Metrics;
@@ -39,6 +34,7 @@ pub struct Service {
     metrics: Metrics,
     dialects: Vec<(Cow<'static, str>, Dialect)>,
     body_limit: usize,
+    quiet: bool,
     ready: Probe<Vec<String>>,
     details: Probe<Value>,
     builtins: Builtin,
@@ -57,6 +53,7 @@ impl Service {
             metrics: Metrics::new(),
             dialects: Vec::new(),
             body_limit: BODY_LIMIT,
+            quiet: false,
             ready: Arc::new(Vec::new),
             details: Arc::new(|| Value::Object(serde_json::Map::new())),
             builtins: Builtin::All,
@@ -89,6 +86,15 @@ impl Service {
     #[must_use]
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.body_limit = bytes;
+        self
+    }
+
+    /// Makes the spans of requests a matter of debugging: for a service that answers tens of thousands of requests a
+    /// second and logs nothing from its handlers, since even an unused span costs several microseconds. Failures are
+    /// logged with method, route and request id in any case.
+    #[must_use]
+    pub fn quiet(mut self) -> Self {
+        self.quiet = true;
         self
     }
 
@@ -147,18 +153,15 @@ impl Service {
             details: self.details,
         };
         let (router, api) = builtin::add(self.routes, self.builtins, &vital_signs);
-        let frame_state = FrameState {
-            guard: Guard { identity: self.identity },
+        let frame = Frame {
+            router: router.fallback(no_route).method_not_allowed_fallback(wrong_method),
+            identity: self.identity,
             metrics: self.metrics,
-            dialects: self.dialects.into(),
+            dialects: self.dialects,
+            body_limit: self.body_limit,
+            quiet: self.quiet,
         };
-        let router = router
-            .fallback(no_route)
-            .method_not_allowed_fallback(wrong_method)
-            .layer(CatchPanicLayer::custom(answer_panic))
-            .layer(DefaultBodyLimit::max(self.body_limit))
-            .layer(from_fn_with_state(frame_state, frame));
-        Assembled { listener: self.listener, router, api, vital_signs, tasks: self.tasks }
+        Assembled { listener: self.listener, framed: frame.into(), api, vital_signs, tasks: self.tasks }
     }
 
     /// The API document, with the built-in endpoints in it.
@@ -171,7 +174,7 @@ impl Service {
 /// A service with its frame around it.
 pub(crate) struct Assembled {
     pub(crate) listener: Listener,
-    pub(crate) router: Router,
+    pub(crate) framed: Framed,
     pub(crate) api: OpenApi,
     pub(crate) vital_signs: VitalSigns,
     pub(crate) tasks: Vec<(&'static str, StartTask)>,
@@ -221,11 +224,4 @@ async fn wrong_method(request: axum::extract::Request) -> ApiError {
     let message =
         format!("{} does not answer {}; GET /docs lists what it does", request.uri().path(), request.method());
     ApiError::new(http::StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the signature that tower-http asks for")]
-fn answer_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
-    let text =
-        panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
-    ApiError::internal(text.unwrap_or_else(|| "a handler panicked".into())).into_response()
 }

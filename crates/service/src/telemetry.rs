@@ -24,6 +24,9 @@ pub struct LogConfig {
     pub file: Option<PathBuf>,
     /// How many rotated files are kept.
     pub keep_files: usize,
+    /// Whether lines on stderr carry the time; not where a supervisor takes them over into its own log.
+    #[serde(skip)]
+    pub timed: bool,
 }
 
 /// How a log line looks.
@@ -39,7 +42,7 @@ pub enum LogFormat {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { level: "info".into(), format: LogFormat::Text, file: None, keep_files: 7 }
+        Self { level: "info".into(), format: LogFormat::Text, file: None, keep_files: 7, timed: true }
     }
 }
 
@@ -96,7 +99,11 @@ pub fn init(config: &LogConfig) -> Result<LogGuard, TelemetryError> {
         }
     };
     let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
-    let stderr = if json { stderr.json().boxed() } else { stderr.with_ansi(colours()).boxed() };
+    let stderr = match (json, config.timed) {
+        (true, _) => stderr.json().boxed(),
+        (false, true) => stderr.with_ansi(colours()).boxed(),
+        (false, false) => stderr.with_ansi(false).without_time().boxed(),
+    };
     let _ = tracing_subscriber::registry().with(filter).with(stderr).with(file).try_init();
     Ok(LogGuard { _file: guard })
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::panic::Location;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{sleep, timeout};
 
 /// Time between two checks.
 const INTERVAL: Duration = Duration::from_millis(5);
@@ -20,13 +20,15 @@ pub fn wait_until(limit: Duration, mut check: impl AsyncFnMut() -> bool) -> impl
 pub fn wait_for<T>(limit: Duration, mut check: impl AsyncFnMut() -> Option<T>) -> impl Future<Output = T> {
     let caller = Location::caller();
     async move {
-        let end = Instant::now() + limit;
-        loop {
-            if let Some(value) = check().await {
-                return value;
+        let checks = async {
+            loop {
+                if let Some(value) = check().await {
+                    return value;
+                }
+                sleep(INTERVAL).await;
             }
-            assert!(Instant::now() < end, "what {caller} waits for did not happen within {limit:?}");
-            sleep(INTERVAL).await;
-        }
+        };
+        let outcome = timeout(limit, checks).await;
+        outcome.unwrap_or_else(|_| panic!("what {caller} waits for did not happen within {limit:?}"))
     }
 }

@@ -16,7 +16,7 @@ fn small_memory(config: &mut Config) {
 
 /// A bit more than three blocks.
 fn large(seed: u8) -> Vec<u8> {
-    (0..800_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8 ^ seed).collect()
+    (0..800_000_u32).map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[1] ^ seed).collect()
 }
 
 #[tokio::test]

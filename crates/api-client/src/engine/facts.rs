@@ -27,8 +27,8 @@ pub struct Facts {
     pub capabilities: Capabilities,
     /// What it can hold, as far as it says.
     pub limits: EngineLimits,
-    /// When its process started, in seconds since 1970, where `/metrics` says it (`process_start_time_seconds`).
-    pub started_unix_s: Option<u64>,
+    /// When its process started, in milliseconds since 1970, where `/metrics` says it (`process_start_time_seconds`).
+    pub started_unix_ms: Option<u64>,
 }
 
 /// vLLM's answer to `/tokenize`. llama-server has another on the same path, without `count`.
@@ -42,7 +42,7 @@ struct Tokens {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Figures {
     vllm: bool,
-    started_unix_s: Option<u64>,
+    started_unix_ms: Option<u64>,
     max_loras: Option<u32>,
 }
 
@@ -75,13 +75,13 @@ impl EngineClient {
                 max_loras: figures.max_loras,
                 ..EngineLimits::default()
             },
-            started_unix_s: figures.started_unix_s,
+            started_unix_ms: figures.started_unix_ms,
         })
     }
 
-    /// When the engine's process started, in seconds since 1970, where it says so.
-    pub async fn started_unix_s(&self) -> Result<Option<u64>, ClientError> {
-        Ok(self.figures().await?.started_unix_s)
+    /// When the engine's process started, in milliseconds since 1970, where it says so.
+    pub async fn started_unix_ms(&self) -> Result<Option<u64>, ClientError> {
+        Ok(self.figures().await?.started_unix_ms)
     }
 
     async fn figures(&self) -> Result<Figures, ClientError> {
@@ -129,7 +129,7 @@ fn read_figures(text: &str) -> Figures {
     for line in text.lines() {
         if let Some(value) = line.strip_prefix("process_start_time_seconds ") {
             let seconds = value.trim().parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok());
-            figures.started_unix_s = seconds.map(|s| s.as_secs());
+            figures.started_unix_ms = seconds.and_then(|s| u64::try_from(s.as_millis()).ok());
         } else if line.starts_with("vllm:") {
             figures.vllm = true;
             if let Some(labels) = line.strip_prefix("vllm:lora_requests_info{") {
@@ -178,11 +178,11 @@ mod tests {
 
     #[test]
     fn metrics_tell_the_start_and_the_adapters() {
-        let text = "# HELP process_start_time_seconds Start time\nprocess_start_time_seconds 1.76375101276e+09\n\
+        let text = "# HELP process_start_time_seconds Start time\nprocess_start_time_seconds 1.7637510125e+09\n\
             # TYPE vllm:lora_requests_info gauge\n\
             vllm:lora_requests_info{max_lora=\"4\",running_lora_adapters=\"\",waiting_lora_adapters=\"\"} 1.7e+09\n\
             vllm:num_requests_running{engine=\"0\"} 0.0\n";
-        let expected = Figures { vllm: true, started_unix_s: Some(1_763_751_012), max_loras: Some(4) };
+        let expected = Figures { vllm: true, started_unix_ms: Some(1_763_751_012_500), max_loras: Some(4) };
         assert_eq!(read_figures(text), expected);
         assert_eq!(read_figures("process_start_time_seconds NaN\nllamacpp:x 1\n"), Figures::default());
     }

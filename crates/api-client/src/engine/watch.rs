@@ -62,8 +62,8 @@ pub struct Seen {
     /// What it can do and hold.
     pub facts: Facts,
     /// Grows with every restart that could be noticed: the engine was away and came back, or says that its process
-    /// started later. Begins at the process's start where that is known, else now, in seconds since 1970; so it grows
-    /// from one watch to the next too.
+    /// started later. Begins at the process's start where that is known, else now, in milliseconds since 1970; so it
+    /// grows from one watch to the next too.
     pub generation: u64,
 }
 
@@ -169,47 +169,48 @@ impl EngineWatch {
 
     /// Whether an engine that looked ready at both looks was restarted between them.
     async fn has_restarted(&self, looks: u32, last: &Seen) -> bool {
-        let Some(before) = last.facts.started_unix_s.filter(|_| looks.is_multiple_of(START_CHECK)) else {
+        let Some(before) = last.facts.started_unix_ms.filter(|_| looks.is_multiple_of(START_CHECK)) else {
             return false;
         };
-        matches!(self.engine.started_unix_s().await, Ok(Some(now)) if now != before)
+        matches!(self.engine.started_unix_ms().await, Ok(Some(now)) if now != before)
     }
 }
 
 /// The generation of an engine that has just become ready.
 fn generation(last: Option<&Seen>, facts: &Facts) -> u64 {
-    let began = facts.started_unix_s.unwrap_or_else(now_unix_s);
+    let began = facts.started_unix_ms.unwrap_or_else(now_unix_ms);
     match last {
         None => began,
         // The same process: it was only silent for a while, and has lost nothing.
-        Some(last) if facts.started_unix_s.is_some() && facts.started_unix_s == last.facts.started_unix_s => {
+        Some(last) if facts.started_unix_ms.is_some() && facts.started_unix_ms == last.facts.started_unix_ms => {
             last.generation
         }
         Some(last) => began.max(last.generation + 1),
     }
 }
 
-fn now_unix_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+fn now_unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn seen(generation: u64, started_unix_s: Option<u64>) -> Seen {
-        let facts = Facts { started_unix_s, ..Facts::default() };
+    fn seen(generation: u64, started_unix_ms: Option<u64>) -> Seen {
+        let facts = Facts { started_unix_ms, ..Facts::default() };
         Seen { models: Vec::new(), facts, generation }
     }
 
     #[test]
     fn a_generation_grows_unless_it_is_the_same_process() {
-        let started = |s| Facts { started_unix_s: s, ..Facts::default() };
+        let started = |s| Facts { started_unix_ms: s, ..Facts::default() };
         assert_eq!(generation(None, &started(Some(100))), 100);
         assert_eq!(generation(Some(&seen(100, Some(100))), &started(Some(100))), 100);
         assert_eq!(generation(Some(&seen(100, Some(100))), &started(Some(160))), 160);
-        assert!(generation(Some(&seen(100, None)), &started(None)) > 1_700_000_000, "the time of return");
-        let future = u64::from(u32::MAX) * 2;
+        assert!(generation(Some(&seen(100, None)), &started(None)) > 1_700_000_000_000, "the time of return");
+        let future = u64::MAX / 2;
         assert_eq!(generation(Some(&seen(future, None)), &started(None)), future + 1);
     }
 }

@@ -8,7 +8,7 @@ use remora_api_client::control::Control;
 use remora_service::SOCKET_FOLDERS;
 use tokio::time::{Instant, sleep};
 
-use crate::commands::status::show;
+use crate::commands::status::{View, nothing_runs, show};
 use crate::failure::{Exit, Failure};
 use crate::output;
 
@@ -31,7 +31,11 @@ pub(crate) async fn run(command: CtlCommand, socket: Option<&Path>, json: bool) 
     match command {
         CtlCommand::Status => {
             let status = control.status().await?;
-            if json { output::json(&status) } else { show(&[status]) }
+            if json {
+                return output::json(&status);
+            }
+            show(&View::of(status).await);
+            Ok(())
         }
         CtlCommand::Shutdown => {
             control.shutdown().await?;
@@ -51,7 +55,7 @@ async fn the_only_one() -> anyhow::Result<Control> {
         }
     }
     match live.len() {
-        0 => Err(Failure::new(Exit::NotRunning, "no Remora process of this user runs here").hint("`remora up` starts one").into()),
+        0 => Err(nothing_runs().into()),
         1 => Ok(live.remove(0)),
         _ => {
             let paths: Vec<_> = live.iter().map(|c| format!("--socket {}", c.path().display())).collect();
@@ -65,7 +69,8 @@ async fn wait_until_gone(control: &Control) -> anyhow::Result<()> {
     let limit = Instant::now() + STOP_LIMIT;
     while control.path().exists() {
         if Instant::now() > limit {
-            let failure = Failure::new(Exit::Timeout, format!("it heard the stop, but still runs after {STOP_LIMIT:?}"));
+            let failure =
+                Failure::new(Exit::Timeout, format!("it heard the stop, but still runs after {STOP_LIMIT:?}"));
             return Err(failure.hint("its log says what it waits for").into());
         }
         sleep(Duration::from_millis(50)).await;

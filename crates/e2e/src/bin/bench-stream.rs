@@ -92,9 +92,8 @@ impl Stream {
     }
 
     async fn read_one(&self, seen: &mut Seen) -> anyhow::Result<()> {
-        let request = Request::post(&self.url)
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(self.body.clone()))?;
+        let request =
+            Request::post(&self.url).header(CONTENT_TYPE, "application/json").body(Full::new(self.body.clone()))?;
         let asked = Instant::now();
         let mut response = self.client.request(request).await?;
         ensure!(response.status() == StatusCode::OK, "answered {}", response.status());

@@ -32,7 +32,8 @@ async fn ctl_shows_and_stops_one_process() {
     let up = Up::ready().await;
     let socket = up.control_socket();
     let socket = socket.to_str().unwrap();
-    let status: Value = serde_json::from_str(&stdout(&remora(&["ctl", "status", "--socket", socket, "--json"]).await)).unwrap();
+    let status: Value =
+        serde_json::from_str(&stdout(&remora(&["ctl", "status", "--socket", socket, "--json"]).await)).unwrap();
     assert_eq!(status["name"], "up");
     let shutdown = remora(&["ctl", "shutdown", "--socket", socket]).await;
     assert!(shutdown.status.success(), "{shutdown:?}");
@@ -48,7 +49,10 @@ async fn a_taken_port_is_told_with_its_holder() {
     let second = remora(&["up", "--port", &format!("gateway={port}")]).await;
     assert_eq!(second.status.code(), Some(1), "{second:?}");
     let text = String::from_utf8(second.stderr).unwrap();
-    assert!(text.contains(&format!("127.0.0.1:{port} is taken by remora (pid {})", up.pid().as_raw_nonzero())), "{text}");
+    assert!(
+        text.contains(&format!("127.0.0.1:{port} is taken by remora (pid {})", up.pid().as_raw_nonzero())),
+        "{text}"
+    );
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use remora_e2e::Up;
-use remora_testing::wait::wait_until;
+use remora_testing::wait_until;
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 

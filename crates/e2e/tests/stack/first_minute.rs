@@ -14,7 +14,8 @@ async fn the_bundles_own_bytes_and_a_streamed_answer() {
         "model": "default", "stream": true, "temperature": 0,
         "messages": [{"role": "user", "content": "hello"}],
     });
-    let answer = reqwest::Client::new().post(format!("{}/v1/chat/completions", up.gateway())).json(&body).send().await.unwrap();
+    let answer =
+        reqwest::Client::new().post(format!("{}/v1/chat/completions", up.gateway())).json(&body).send().await.unwrap();
     assert_eq!(answer.headers()["content-type"], "text/event-stream; charset=utf-8");
     let text = answer.text().await.unwrap();
     assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
@@ -44,7 +45,9 @@ async fn the_first_token_comes_within_two_seconds_of_an_idle_start() {
 async fn administrative_paths_of_the_engine_are_not_reachable() {
     let up = Up::ready().await;
     let client = reqwest::Client::new();
-    for path in ["/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/adapters", "/invocations", "/sleep", "/collective_rpc"] {
+    for path in
+        ["/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/adapters", "/invocations", "/sleep", "/collective_rpc"]
+    {
         let answer = client.post(format!("{}{path}", up.gateway())).json(&json!({})).send().await.unwrap();
         assert_eq!(answer.status(), 404, "{path}");
     }

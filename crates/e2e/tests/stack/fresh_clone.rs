@@ -64,7 +64,12 @@ async fn fresh_clone_answers_as_the_readme_prints() {
     let printed = printed_lines();
     assert!(printed.len() >= 4, "{printed:?}");
     for line in printed {
-        let output = Command::new("bash").args(["-o", "pipefail", "-c", &line]).current_dir(clone.path()).output().await.unwrap();
+        let output = Command::new("bash")
+            .args(["-o", "pipefail", "-c", &line])
+            .current_dir(clone.path())
+            .output()
+            .await
+            .unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{line}\n{text}\n{}", String::from_utf8_lossy(&output.stderr));
         assert!(!text.trim().is_empty() && !text.contains("\"error\""), "{line}\n{text}");

@@ -39,12 +39,7 @@ impl From<RequestError> for ApiError {
         let message = error.to_string();
         match error {
             RequestError::Body(body) => {
-                // vLLM names the field alone where one of its own checks failed, and the place where the shape did.
-                let param = match body.fault {
-                    "value_error" => body.place.strip_prefix("body.").unwrap_or(&body.place).to_owned(),
-                    _ => body.place,
-                };
-                Self::bad_request("invalid_body", message).with_kind("Bad Request").with_param(param)
+                Self::bad_request("invalid_body", message).with_kind("Bad Request").with_param(body.param)
             }
             RequestError::Invalid(invalid) => {
                 let error = Self::bad_request("invalid_parameter", message).with_kind("BadRequestError");

@@ -2,9 +2,8 @@
 
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
-use remora_protocol::openai::parse_body;
+use remora_protocol::openai::{RequestBody, parse_body};
 use remora_service::ApiError;
-use serde::de::DeserializeOwned;
 
 use crate::request::RequestError;
 
@@ -12,7 +11,7 @@ use crate::request::RequestError;
 #[derive(Debug)]
 pub(super) struct VllmJson<T>(pub(super) T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for VllmJson<T> {
+impl<T: RequestBody, S: Send + Sync> FromRequest<S> for VllmJson<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {

@@ -85,3 +85,56 @@ impl<C: Chunks> Telling<C> {
         self.generation = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::scheduler::GeneratedToken;
+
+    struct Texts;
+
+    impl Chunks for Texts {
+        fn step(&mut self, delta: Delta, events: &mut Events) {
+            events.push(&delta.text);
+        }
+
+        fn end(&mut self, events: &mut Events) {
+            events.push(&"the end");
+        }
+    }
+
+    async fn told(steps: Vec<Result<Delta, GenerateError>>) -> String {
+        let (deltas, received) = mpsc::unbounded_channel();
+        for step in steps {
+            deltas.send(step).unwrap();
+        }
+        drop(deltas);
+        let body = respond(Generation::of(received), Texts).into_body().collect().await.unwrap();
+        String::from_utf8(body.to_bytes().to_vec()).unwrap()
+    }
+
+    fn step(text: &str) -> Result<Delta, GenerateError> {
+        Ok(Delta { text: text.to_owned(), token: GeneratedToken { id: 0, logprobs: None }, finish: None })
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_ends_with_an_error_and_done() {
+        insta::assert_snapshot!(told(vec![step("a"), Err(GenerateError::Failed)]).await, @r#"
+        data: "a"
+
+        data: {"error":{"message":"the engine failed while it computed this answer","type":"InternalServerError","param":null,"code":500}}
+
+        data: [DONE]
+        "#);
+        insta::assert_snapshot!(told(vec![step("a")]).await, @r#"
+        data: "a"
+
+        data: {"error":{"message":"the engine stopped before this answer was complete","type":"InternalServerError","param":null,"code":500}}
+
+        data: [DONE]
+        "#);
+    }
+}

@@ -28,9 +28,7 @@ pub(crate) fn tokenize(request: &TokenizeRequest, loaded: &Loaded) -> Result<Tok
         }
         (None, Some(text)) => loaded.model.tokenize(text, request.add_special_tokens.unwrap_or(true), true),
         (None, None) => {
-            return Err(
-                BodyError { fault: "missing", place: "body.prompt".into(), message: "Field required".into() }.into()
-            );
+            return Err(BodyError::missing("body.prompt").into());
         }
     };
     let spell = |tokens: &[u32]| tokens.iter().map(|&token| loaded.model.spelling(token)).collect();

@@ -79,6 +79,12 @@ pub(crate) struct Generation {
 }
 
 impl Generation {
+    /// An answer that comes from a test.
+    #[cfg(test)]
+    pub(crate) fn of(deltas: mpsc::UnboundedReceiver<Result<Delta, GenerateError>>) -> Self {
+        Self { deltas }
+    }
+
     /// The next step; none after one that finished or failed.
     pub(crate) async fn next(&mut self) -> Option<Result<Delta, GenerateError>> {
         self.deltas.recv().await

@@ -69,7 +69,11 @@ fn to_object(message: &ChatMessage, wants_parts: bool) -> Result<Json, MessageEr
                 "name": call.function.name,
                 "arguments": as_object(&call.function.arguments),
             });
-            serde_json::json!({"id": call.id, "type": call.kind, "function": function})
+            let mut object = serde_json::json!({"type": call.kind, "function": function});
+            if let Some(id) = &call.id {
+                object["id"] = id.clone().into();
+            }
+            object
         });
         object.insert("tool_calls".into(), calls.collect());
     }
@@ -169,7 +173,41 @@ mod tests {
             ],
         }))
         .unwrap();
-        insta::assert_compact_json_snapshot!(to_object(&message, false).unwrap(), @"");
+        insta::assert_compact_json_snapshot!(to_object(&message, false).unwrap(), @r#"
+        {
+          "role": "assistant",
+          "content": null,
+          "tool_calls": [
+            {
+              "type": "function",
+              "function": {
+                "name": "f",
+                "arguments": {
+                  "b": 1,
+                  "a": [
+                    2
+                  ]
+                }
+              },
+              "id": "c1"
+            },
+            {
+              "type": "function",
+              "function": {
+                "name": "g",
+                "arguments": "not json"
+              }
+            },
+            {
+              "type": "function",
+              "function": {
+                "name": "h",
+                "arguments": {}
+              }
+            }
+          ]
+        }
+        "#);
     }
 
     #[test]

@@ -66,7 +66,13 @@ fn prompt() -> RenderOptions {
 #[test]
 fn a_conversation_becomes_chatml() {
     let messages = json!([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi <é>"}]);
-    insta::assert_snapshot!(render(CHATML, messages, &prompt()), @"");
+    insta::assert_snapshot!(render(CHATML, messages, &prompt()), @"
+    <|im_start|>system
+    Be brief.<|im_end|>
+    <|im_start|>user
+    Hi <é><|im_end|>
+    <|im_start|>assistant
+    ");
 }
 
 #[test]
@@ -80,7 +86,24 @@ fn tools_calls_and_results_are_printed_as_in_python() {
     ]);
     let tool = json!({"type": "function", "function": {"name": "read", "parameters": {"z": 1, "a": "é & 'q'"}}});
     let options = RenderOptions { tools: Some(vec![tool]), ..prompt() };
-    insta::assert_snapshot!(render(CHATML, messages, &options), @"");
+    insta::assert_snapshot!(render(CHATML, messages, &options), @r#"
+    <|im_start|>system
+    # Tools
+    <tools>
+    {"type": "function", "function": {"name": "read", "parameters": {"z": 1, "a": "é & 'q'"}}}
+    </tools><|im_end|>
+    <|im_start|>user
+    Read a & b<|im_end|>
+    <|im_start|>assistant
+    <tool_call>
+    {"name": "read", "arguments": {"path": "a<b>", "n": 1}}
+    </tool_call><|im_end|>
+    <|im_start|>user
+    <tool_response>
+    text
+    </tool_response><|im_end|>
+    <|im_start|>assistant
+    "#);
 }
 
 #[test]

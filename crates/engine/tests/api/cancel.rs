@@ -49,7 +49,7 @@ async fn a_full_house_queues_and_then_refuses() {
     let refused = open().await;
     assert_eq!(refused.status().as_u16(), 429);
     assert_eq!(refused.headers()["retry-after"], "1");
-    insta::assert_snapshot!(refused.text().await.unwrap(), @"");
+    insta::assert_snapshot!(refused.text().await.unwrap(), @r#"{"error":{"message":"The engine is busy: 2 requests wait already. Try again in a moment.","type":"RateLimitError","param":null,"code":429}}"#);
     wait_until(LIMIT, async || engine.metric("vllm:num_requests_waiting").await == 2).await;
     drop(third);
     wait_until(LIMIT, async || engine.metric("vllm:num_requests_waiting").await == 1).await;

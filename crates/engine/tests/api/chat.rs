@@ -6,7 +6,48 @@ use crate::support::{TestEngine, chat, steady, with};
 async fn an_answer_has_every_key_that_vllm_sends() {
     let engine = TestEngine::start().await;
     let answer = engine.ask("/v1/chat/completions", &with(chat("hello"), json!({"max_tokens": 3}))).await;
-    insta::assert_json_snapshot!(steady(answer), @"");
+    insta::assert_json_snapshot!(steady(answer), @r#"
+    {
+      "id": "chatcmpl-ID",
+      "object": "chat.completion",
+      "created": "NOW",
+      "model": "remora-demo",
+      "choices": [
+        {
+          "index": 0,
+          "message": {
+            "role": "assistant",
+            "content": "TEXT",
+            "refusal": null,
+            "annotations": null,
+            "audio": null,
+            "function_call": null,
+            "reasoning": null
+          },
+          "logprobs": null,
+          "finish_reason": "length",
+          "stop_reason": null,
+          "token_ids": null,
+          "routed_experts": null
+        }
+      ],
+      "service_tier": null,
+      "system_fingerprint": "remora-0.1.0",
+      "usage": {
+        "prompt_tokens": "COUNT",
+        "total_tokens": "COUNT",
+        "completion_tokens": 3,
+        "prompt_tokens_details": null,
+        "completion_tokens_details": null
+      },
+      "prompt_logprobs": null,
+      "prompt_token_ids": null,
+      "prompt_text": null,
+      "kv_transfer_params": null,
+      "ec_transfer_params": null,
+      "metrics": null
+    }
+    "#);
 }
 
 #[tokio::test]

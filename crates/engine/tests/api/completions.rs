@@ -5,8 +5,41 @@ use crate::support::{TestEngine, steady};
 #[tokio::test]
 async fn an_answer_has_every_key_that_vllm_sends() {
     let engine = TestEngine::start().await;
-    let answer = engine.ask("/v1/completions", &json!({"prompt": "hello", "max_tokens": 2, "temperature": 0})).await;
-    insta::assert_json_snapshot!(steady(answer), @"");
+    let request = json!({"prompt": "hello", "max_tokens": 2, "ignore_eos": true, "skip_special_tokens": false});
+    let answer = engine.ask("/v1/completions", &request).await;
+    insta::assert_json_snapshot!(steady(answer), @r#"
+    {
+      "id": "cmpl-ID",
+      "object": "text_completion",
+      "created": "NOW",
+      "model": "remora-demo",
+      "choices": [
+        {
+          "index": 0,
+          "text": "TEXT",
+          "logprobs": null,
+          "finish_reason": "length",
+          "stop_reason": null,
+          "token_ids": null,
+          "prompt_logprobs": null,
+          "prompt_token_ids": null,
+          "routed_experts": null
+        }
+      ],
+      "service_tier": null,
+      "system_fingerprint": "remora-0.1.0",
+      "usage": {
+        "prompt_tokens": "COUNT",
+        "total_tokens": "COUNT",
+        "completion_tokens": 2,
+        "prompt_tokens_details": null,
+        "completion_tokens_details": null
+      },
+      "kv_transfer_params": null,
+      "ec_transfer_params": null,
+      "metrics": null
+    }
+    "#);
 }
 
 #[tokio::test]

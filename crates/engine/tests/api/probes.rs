@@ -25,9 +25,18 @@ async fn the_port_answers_while_the_model_loads() {
     let health = engine.get("/health").await;
     assert_eq!(health.status().as_u16(), 503);
     assert_eq!(health.headers()["retry-after"], "1");
-    insta::assert_snapshot!(health.text().await.unwrap(), @"");
+    insta::assert_snapshot!(health.text().await.unwrap(), @r#"{"status":"loading","progress":0.0,"message":"the model is being loaded (0 %)"}"#);
     let error = engine.refused("/v1/chat/completions", &chat("hello"), 503).await;
-    insta::assert_compact_json_snapshot!(error, @"");
+    insta::assert_compact_json_snapshot!(error, @r#"
+    {
+      "error": {
+        "message": "The model is still being loaded (0 %).",
+        "type": "ServiceUnavailableError",
+        "param": null,
+        "code": 503
+      }
+    }
+    "#);
     // Opened and closed without a byte: no model.
     drop(std::fs::OpenOptions::new().write(true).open(&pipe).unwrap());
     let error = engine.running.wait().await.unwrap_err().to_string();
@@ -64,7 +73,33 @@ async fn the_model_is_listed_under_each_of_its_names() {
     let one: serde_json::Value = engine.get("/v1/models/org/other").await.json().await.unwrap();
     assert_eq!(one["id"], "org/other");
     assert_eq!(engine.get("/v1/models/org%2Fother").await.status().as_u16(), 200);
-    insta::assert_json_snapshot!(steady(list["data"][0].clone()), @"");
+    insta::assert_json_snapshot!(steady(list["data"][0].clone()), @r#"
+    {
+      "id": "remora-ID",
+      "object": "model",
+      "created": "NOW",
+      "owned_by": "remora",
+      "root": "FILE",
+      "parent": null,
+      "max_model_len": 2048,
+      "permission": [
+        {
+          "id": "modelperm-ID",
+          "object": "model_permission",
+          "created": "NOW",
+          "allow_create_engine": false,
+          "allow_sampling": true,
+          "allow_logprobs": true,
+          "allow_search_indices": false,
+          "allow_view": true,
+          "allow_fine_tuning": false,
+          "organization": "*",
+          "group": null,
+          "is_blocking": false
+        }
+      ]
+    }
+    "#);
     let request = with(chat("hello"), json!({"model": "org/other", "max_tokens": 1}));
     let answer = engine.ask("/v1/chat/completions", &request).await;
     assert_eq!(answer["model"], "remora-demo", "as in vLLM, the first name is the one in answers");
@@ -80,14 +115,33 @@ async fn metrics_have_vllm_s_names() {
         text.lines().filter(|line| line.starts_with("vllm:")).filter_map(|line| line.split('{').next()).collect();
     let names: Vec<_> =
         names.into_iter().filter(|name| !name.ends_with("_bucket") && !name.ends_with("_sum")).collect();
-    insta::assert_snapshot!(names.join("\n"), @"");
-    assert!(
-        text.contains(r#"vllm:request_success_total{finished_reason="stop",model_name="remora-demo",engine="0"} 1"#)
-            || text.contains(
-                r#"vllm:request_success_total{model_name="remora-demo",engine="0",finished_reason="stop"} 1"#
-            ),
-        "{text}"
-    );
+    insta::assert_snapshot!(names.join("\n"), @"
+    vllm:e2e_request_latency_seconds_count
+    vllm:generation_tokens_total
+    vllm:inter_token_latency_seconds_count
+    vllm:iteration_tokens_total_count
+    vllm:kv_cache_usage_perc
+    vllm:num_preemptions_total
+    vllm:num_requests_running
+    vllm:num_requests_waiting
+    vllm:prefix_cache_hits_total
+    vllm:prefix_cache_queries_total
+    vllm:prompt_tokens_total
+    vllm:request_decode_time_seconds_count
+    vllm:request_generation_tokens_count
+    vllm:request_inference_time_seconds_count
+    vllm:request_params_max_tokens_count
+    vllm:request_prefill_time_seconds_count
+    vllm:request_prompt_tokens_count
+    vllm:request_queue_time_seconds_count
+    vllm:request_success_total
+    vllm:request_time_per_output_token_seconds_count
+    vllm:time_to_first_token_seconds_count
+    ");
+    let labels = ["finished_reason=\"stop\"", "model_name=\"remora-demo\"", "engine=\"0\"", "} 1"];
+    let stopped =
+        |line: &str| line.starts_with("vllm:request_success_total") && labels.iter().all(|label| line.contains(label));
+    assert!(text.lines().any(stopped), "{text}");
 }
 
 #[tokio::test]
@@ -95,5 +149,21 @@ async fn the_api_document_lists_every_route() {
     let engine = TestEngine::start().await;
     let api: serde_json::Value = engine.get("/openapi.json").await.json().await.unwrap();
     let paths: Vec<&String> = api["paths"].as_object().unwrap().keys().collect();
-    insta::assert_compact_json_snapshot!(paths, @"");
+    insta::assert_compact_json_snapshot!(paths, @r#"
+    [
+      "/detokenize",
+      "/docs",
+      "/health",
+      "/metrics",
+      "/openapi.json",
+      "/ready",
+      "/status",
+      "/tokenize",
+      "/v1/chat/completions",
+      "/v1/completions",
+      "/v1/models",
+      "/v1/models/{model}",
+      "/version"
+    ]
+    "#);
 }

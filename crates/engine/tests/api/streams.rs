@@ -13,20 +13,30 @@ async fn a_chat_stream_is_told_as_vllm_tells_it() {
         with(chat("hello"), json!({"stream": true, "max_tokens": 2, "stream_options": {"include_usage": true}}));
     let chunks = engine.chunks("/v1/chat/completions", &request).await;
     let lines: Vec<String> = chunks.into_iter().map(|chunk| steady(chunk).to_string()).collect();
-    insta::assert_snapshot!(lines.join("\n"), @"");
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    {"id":"chatcmpl-ID","object":"chat.completion.chunk","created":"NOW","model":"remora-demo","choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],"prompt_token_ids":null,"prompt_text":null}
+    {"id":"chatcmpl-ID","object":"chat.completion.chunk","created":"NOW","model":"remora-demo","choices":[{"index":0,"delta":{"content":"TEXT"},"logprobs":null,"finish_reason":null,"token_ids":null}]}
+    {"id":"chatcmpl-ID","object":"chat.completion.chunk","created":"NOW","model":"remora-demo","choices":[{"index":0,"delta":{"content":"TEXT"},"logprobs":null,"finish_reason":"length","stop_reason":null,"token_ids":null}]}
+    {"id":"chatcmpl-ID","object":"chat.completion.chunk","created":"NOW","model":"remora-demo","choices":[],"usage":{"prompt_tokens":"COUNT","total_tokens":"COUNT","completion_tokens":2},"system_fingerprint":"remora-0.1.0"}
+    "#);
 }
 
 #[tokio::test]
 async fn a_completion_stream_is_told_as_vllm_tells_it() {
     let engine = TestEngine::start().await;
-    let request = json!({"prompt": "hello", "stream": true, "max_tokens": 2, "temperature": 0, "logprobs": 1});
+    let request = json!({"prompt": "hello", "stream": true, "max_tokens": 2, "temperature": 0, "logprobs": 1,
+        "ignore_eos": true, "skip_special_tokens": false});
     let chunks = engine.chunks("/v1/completions", &request).await;
     assert_eq!(chunks.len(), 2);
     assert!(chunks.iter().all(|chunk| chunk["choices"][0]["logprobs"]["tokens"].as_array().unwrap().len() == 1));
     let usage = with(request.clone(), json!({"stream_options": {"include_usage": true}, "logprobs": null}));
     let chunks = engine.chunks("/v1/completions", &usage).await;
     let lines: Vec<String> = chunks.into_iter().map(|chunk| steady(chunk).to_string()).collect();
-    insta::assert_snapshot!(lines.join("\n"), @"");
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    {"id":"cmpl-ID","object":"text_completion","created":"NOW","model":"remora-demo","choices":[{"index":0,"text":"TEXT","logprobs":null,"finish_reason":null,"stop_reason":null,"prompt_token_ids":null,"token_ids":null}]}
+    {"id":"cmpl-ID","object":"text_completion","created":"NOW","model":"remora-demo","choices":[{"index":0,"text":"TEXT","logprobs":null,"finish_reason":"length","stop_reason":null,"prompt_token_ids":null,"token_ids":null}]}
+    {"id":"cmpl-ID","object":"text_completion","created":"NOW","model":"remora-demo","choices":[],"usage":{"prompt_tokens":"COUNT","total_tokens":"COUNT","completion_tokens":2},"system_fingerprint":"remora-0.1.0"}
+    "#);
 }
 
 #[tokio::test]

@@ -22,12 +22,12 @@ pub struct Registry {
 impl Registry {
     /// Every defined engine, none heard from yet.
     ///
-    /// The revision begins at the time in seconds, so that it grows across restarts of model-manager too.
+    /// The revision begins at the time in milliseconds, so that it grows across restarts of model-manager too.
     pub fn new(definitions: &[EngineDefinition]) -> Self {
         let now = Timestamp::now();
         let mut engines: Vec<Engine> = definitions.iter().map(|definition| unheard(definition, now)).collect();
         engines.sort_by(|a, b| (a.slot.is_none(), a.slot, &a.id).cmp(&(b.slot.is_none(), b.slot, &b.id)));
-        let list = EngineList { revision: now_unix_s(), engines };
+        let list = EngineList { revision: now_unix_ms(), engines };
         Self { list: Arc::new(watch::Sender::new(Arc::new(list))) }
     }
 
@@ -113,9 +113,10 @@ fn tell(before: &Engine, after: &Engine) {
     }
 }
 
-/// Seconds since 1970.
-pub(crate) fn now_unix_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+/// Milliseconds since 1970: where counters begin that must also grow across restarts, however quick.
+pub(crate) fn now_unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -133,6 +133,7 @@ fn driver(definition: &EngineDefinition) -> Option<Box<dyn Driver>> {
         engine: definition.id.clone(),
         address: definition.address.clone(),
         command,
+        environment: definition.environment.clone(),
         stdin: definition.stdin,
     }))
 }

@@ -3,6 +3,7 @@
 //! A child gets its own process group. Ctrl-C in a terminal then reaches model-manager only, which stops its engines in
 //! order; and whatever processes the engine made (vLLM's workers hold the GPU's memory) end with it.
 
+use std::collections::BTreeMap;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub struct ProcessDriver {
     pub address: EngineAddress,
     /// The program and its arguments.
     pub command: CommandLine,
+    /// Variables besides our own environment.
+    pub environment: BTreeMap<String, String>,
     /// What it gets as its standard input.
     pub stdin: Stdin,
 }
@@ -66,6 +69,7 @@ impl ProcessDriver {
         };
         let mut child = Command::new(program)
             .args(args)
+            .envs(&self.environment)
             .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::backoff::Backoff;
 use super::{Command, Driver, Instance, Keep, StartError, Vitals, set, set_ready};
 use crate::config::Config;
-use crate::registry::{Registry, now_unix_s};
+use crate::registry::{Registry, now_unix_ms};
 
 /// Keeps one supervised engine.
 pub(super) struct Supervised {
@@ -100,7 +100,7 @@ impl Supervised {
 
     /// Starts the engine and stays with it to its end, also an end by our own hand.
     async fn live(&mut self, before: Option<String>, stop: &Stop) -> End {
-        self.generation = now_unix_s().max(self.generation + 1);
+        self.generation = now_unix_ms().max(self.generation + 1);
         self.entry.begin(self.generation, before);
         let mut instance = match self.driver.start().await {
             Ok(instance) => instance,

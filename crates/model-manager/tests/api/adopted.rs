@@ -39,7 +39,7 @@ async fn an_engine_is_listed_with_what_it_serves_and_can_do() {
     let ready = manager.engine_in(EngineState::Ready).await;
     assert_eq!(ready.models[0].id.as_str(), MODEL);
     assert_eq!(ready.capabilities.missing().collect::<Vec<_>>(), [Capability::Embeddings]);
-    assert_eq!((ready.limits.context, ready.generation), (Some(2048), 1_700_000_000));
+    assert_eq!((ready.limits.context, ready.generation), (Some(2048), 1_700_000_000_250));
     assert_eq!(manager.engines.list().await.unwrap().engines, [ready]);
     assert!(manager.client.ready().await.unwrap().ready);
     let status = manager.client.status().await.unwrap();
@@ -91,7 +91,7 @@ async fn a_lost_engine_fails_at_once_and_comes_back_as_a_new_generation() {
     let restarted = Behaviour { started_unix_s: Some(1_700_000_060), ..Behaviour::default() };
     let _engine = FakeEngine::start_with(&address, restarted).await;
     let second = manager.engine_in(EngineState::Ready).await;
-    assert_eq!(second.generation, 1_700_000_060);
+    assert_eq!(second.generation, 1_700_000_060_250);
     assert!(second.since > first.since);
     manager.stop().await;
 }

@@ -1,6 +1,6 @@
 //! The program that the tests supervise: this very test binary, as a fake engine in a process of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use remora_model_manager::CommandLine;
@@ -26,7 +26,7 @@ pub(crate) struct Options {
 
 /// The command that runs a fake engine on this port.
 pub(crate) fn command(port: u16, options: &Options) -> CommandLine {
-    let path = |path: &Option<PathBuf>| path.as_deref().map(Path::display).map(|p| p.to_string()).unwrap_or_default();
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     let mut words = vec![
         format!("CHILD_PORT={port}"),
         format!("CHILD_DEAF={}", options.deaf),

@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
-    ChatLogprobs, ChatMessage, FinishReason, SamplingFields, StopReason, StreamOptions, StreamUsage, ToolCall, Usage,
+    ChatLogprobs, ChatMessage, FinishReason, RequestBody, SamplingFields, StopReason, StreamOptions, StreamUsage,
+    ToolCall, Usage,
 };
 
 /// A conversation to be continued. Unknown fields are accepted.
@@ -73,6 +74,10 @@ pub struct ChatRequest {
     /// How tokens are chosen.
     #[serde(flatten)]
     pub sampling: SamplingFields,
+}
+
+impl RequestBody for ChatRequest {
+    type Inlined = SamplingFields;
 }
 
 /// Which tools must be called.

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{CompletionLogprobs, FinishReason, SamplingFields, StopReason, StreamOptions, StreamUsage, Usage};
+use super::{
+    CompletionLogprobs, FinishReason, RequestBody, SamplingFields, StopReason, StreamOptions, StreamUsage, Usage,
+};
 
 /// A text to be continued. Unknown fields are accepted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -46,6 +48,10 @@ pub struct CompletionRequest {
     /// How tokens are chosen.
     #[serde(flatten)]
     pub sampling: SamplingFields,
+}
+
+impl RequestBody for CompletionRequest {
+    type Inlined = SamplingFields;
 }
 
 /// The four forms of a prompt.

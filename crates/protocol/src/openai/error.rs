@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_path_to_error::Segment;
 use utoipa::ToSchema;
 
 /// `{"error": {…}}`, as an answer and as an event in a stream that failed midway.
@@ -37,56 +38,73 @@ pub struct ErrorDetail {
 
 /// Why a request body is refused before anything looks at what it asks. Displays as vLLM's message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("1 validation error:\n  {{'type': '{fault}', 'loc': '{place}', 'msg': '{message}'}}")]
 pub struct BodyError {
     /// Pydantic's word for the fault: `json_invalid`, `missing`, `value_error`.
     pub fault: &'static str,
-    /// Where: `body.messages`.
+    /// Where: `body.messages.0.role`.
     pub place: String,
     /// What is wrong with it.
     pub message: String,
+    /// What the error's `param` says: the place, or the bare field where vLLM's own checks name it so.
+    pub param: String,
 }
 
 impl BodyError {
-    /// A value that is well-formed and wrong; `field` is a path below the body.
-    pub fn value(field: &str, message: impl Into<String>) -> Self {
-        Self { fault: "value_error", place: format!("body.{field}"), message: message.into() }
+    /// A field that has the right shape and makes no sense.
+    pub fn value(field: &str, message: impl fmt::Display) -> Self {
+        let message = format!("Value error, {message}");
+        Self { fault: "value_error", place: "body".to_owned(), message, param: field.to_owned() }
+    }
+
+    /// A field that has to be there; `place` begins with `body.`.
+    pub fn missing(place: impl Into<String>) -> Self {
+        Self::at("missing", place.into(), "Field required".to_owned())
+    }
+
+    fn at(fault: &'static str, place: String, message: String) -> Self {
+        Self { fault, param: place.clone(), place, message }
     }
 }
 
-impl fmt::Display for BodyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "1 validation error:\n  {{'type': '{}', 'loc': '{}', 'msg': '{}'}}",
-            self.fault, self.place, self.message
-        )
-    }
+/// A body that [`parse_body`] reads.
+pub trait RequestBody: DeserializeOwned {
+    /// The part whose fields stand among the body's own (`#[serde(flatten)]`). Serde forgets where in such a part a
+    /// fault is, so it is read once more, alone, to find out.
+    type Inlined: DeserializeOwned;
 }
 
 /// Reads a request body, and says where it is wrong.
-pub fn parse_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, BodyError> {
+pub fn parse_body<T: RequestBody>(body: &[u8]) -> Result<T, BodyError> {
+    parse(body).map_err(|error| match parse::<T::Inlined>(body) {
+        Err(inner) if error.place == "body" && inner.place != "body" => inner,
+        _ => error,
+    })
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, BodyError> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let parsed = serde_path_to_error::deserialize(&mut deserializer);
-    match parsed {
-        Ok(value) => match deserializer.end() {
-            Ok(()) => Ok(value),
-            Err(error) => Err(malformed(body, &error)),
-        },
-        Err(error) if error.inner().is_data() => {
-            let message = error.inner().to_string();
-            let at = error.path().to_string();
-            let place =
-                if at == "." { "body".to_owned() } else { format!("body.{}", at.replace('[', ".").replace(']', "")) };
-            match missing_field(&message) {
-                Some(field) => Err(BodyError {
-                    fault: "missing",
-                    place: format!("{place}.{field}"),
-                    message: "Field required".into(),
-                }),
-                None => Err(BodyError { fault: "value_error", place, message }),
-            }
+    let value = serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|error| if error.inner().is_data() { misshapen(&error) } else { malformed(body, error.inner()) })?;
+    deserializer.end().map_err(|error| malformed(body, &error))?;
+    Ok(value)
+}
+
+/// JSON of the wrong shape.
+fn misshapen(error: &serde_path_to_error::Error<serde_json::Error>) -> BodyError {
+    let mut place = "body".to_owned();
+    for segment in error.path() {
+        match segment {
+            Segment::Seq { index } => place.push_str(&format!(".{index}")),
+            Segment::Map { key } => place.push_str(&format!(".{key}")),
+            Segment::Enum { .. } | Segment::Unknown => {}
         }
-        Err(error) => Err(malformed(body, error.inner())),
+    }
+    let message = error.inner().to_string();
+    let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    match missing {
+        Some(field) => BodyError::missing(format!("{place}.{field}")),
+        None => BodyError::at("type_error", place, message),
     }
 }
 
@@ -95,11 +113,7 @@ fn malformed(body: &[u8], error: &serde_json::Error) -> BodyError {
     let before: usize =
         body.split_inclusive(|&byte| byte == b'\n').take(error.line().saturating_sub(1)).map(<[u8]>::len).sum();
     let offset = before + error.column().saturating_sub(1);
-    BodyError { fault: "json_invalid", place: format!("body.{offset}"), message: format!("JSON decode error: {error}") }
-}
-
-fn missing_field(message: &str) -> Option<&str> {
-    message.strip_prefix("missing field `")?.split('`').next()
+    BodyError::at("json_invalid", format!("body.{offset}"), format!("JSON decode error: {error}"))
 }
 
 #[cfg(test)]
@@ -107,7 +121,7 @@ mod tests {
     use super::*;
     use crate::openai::{ChatRequest, CompletionRequest};
 
-    fn refusal<T: DeserializeOwned + fmt::Debug>(body: &str) -> BodyError {
+    fn refusal<T: RequestBody + fmt::Debug>(body: &str) -> BodyError {
         parse_body::<T>(body.as_bytes()).unwrap_err()
     }
 
@@ -131,7 +145,9 @@ mod tests {
     #[test]
     fn a_wrong_type_is_placed() {
         let error = refusal::<ChatRequest>(r#"{"messages": [], "stream": "yes"}"#);
-        assert_eq!((error.fault, error.place.as_str()), ("value_error", "body.stream"));
+        assert_eq!((error.fault, error.place.as_str()), ("type_error", "body.stream"));
+        let error = refusal::<ChatRequest>(r#"{"messages": [], "temperature": "warm"}"#);
+        assert_eq!((error.fault, error.place.as_str()), ("type_error", "body.temperature"));
         assert_eq!(refusal::<CompletionRequest>("[1]").place, "body");
     }
 

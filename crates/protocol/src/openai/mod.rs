@@ -13,7 +13,7 @@ pub use chat::{ChatChoice, ChatChunk, ChatChunkChoice, ChatCompletion, ChatDelta
 pub use completions::{
     Completion, CompletionChoice, CompletionChunk, CompletionChunkChoice, CompletionRequest, Prompt,
 };
-pub use error::{BodyError, ErrorBody, ErrorDetail, parse_body};
+pub use error::{BodyError, ErrorBody, ErrorDetail, RequestBody, parse_body};
 pub use logprobs::{ChatLogprobs, CompletionLogprobs, TokenLogprob, TopLogprob};
 pub use message::{ChatMessage, ContentPart, FunctionCall, MessageContent, ToolCall};
 pub use models::{ModelCard, ModelList, ModelPermission};

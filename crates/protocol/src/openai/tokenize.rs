@@ -1,10 +1,11 @@
 //! vLLM's `POST /tokenize`, `POST /detokenize` and `GET /version`.
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::ChatMessage;
+use super::{ChatMessage, RequestBody};
 
 /// A text or a conversation to be counted; `messages` decides which. Unknown fields are accepted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -44,6 +45,10 @@ pub struct TokenizeRequest {
     pub chat_template_kwargs: Option<Map<String, Value>>,
 }
 
+impl RequestBody for TokenizeRequest {
+    type Inlined = IgnoredAny;
+}
+
 /// The tokens of a text or a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TokenizeResponse {
@@ -66,6 +71,10 @@ pub struct DetokenizeRequest {
     pub model: Option<String>,
     /// Their ids.
     pub tokens: Vec<i64>,
+}
+
+impl RequestBody for DetokenizeRequest {
+    type Inlined = IgnoredAny;
 }
 
 /// The text of tokens.

@@ -49,7 +49,7 @@ pub struct Behaviour {
     pub failure: Option<(u16, String)>,
     /// A stream's connection breaks after so many pieces, without an end.
     pub break_after: Option<usize>,
-    /// `process_start_time_seconds` in `/metrics`.
+    /// `process_start_time_seconds` in `/metrics`, to which a quarter of a second is added.
     pub started_unix_s: Option<u64>,
 }
 

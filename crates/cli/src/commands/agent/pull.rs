@@ -110,8 +110,8 @@ fn install(bundle: Bundle, archive: Option<&[u8]>, server: String, dir: &Path) -
     let files = archive.map(|archive| unpack(archive, &bundle)).transpose();
     let files = files.map_err(|unfit| unverified(unfit, &server))?;
     let target = dir.join(bundle.name.as_str());
-    let (status, kept) =
-        place(&bundle, files, server, dir).with_context(|| format!("cannot put the bundle into {}", target.display()))?;
+    let (status, kept) = place(&bundle, files, server, dir)
+        .with_context(|| format!("cannot put the bundle into {}", target.display()))?;
     Ok(Pulled {
         status,
         path: target,

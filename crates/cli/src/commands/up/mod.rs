@@ -33,7 +33,7 @@ pub(crate) struct UpArgs {
     /// The model to serve: a GGUF file [default: a small demo model]
     #[arg(long, value_name = "FILE", conflicts_with = "engine")]
     pub(crate) model: Option<PathBuf>,
-    /// Use an engine that already runs (vLLM, llama-server, Ollama, …): http://host:port or unix:/path
+    /// Use an engine that already runs (vLLM, llama-server, Ollama, …): `http://host:port` or `unix:/path`
     #[arg(long, value_name = "URL")]
     pub(crate) engine: Option<EngineAddress>,
     /// Address that every service listens on; callers from elsewhere than this machine are still refused
@@ -82,9 +82,14 @@ impl FromStr for PortChoice {
             "agents-server" => PortOwner::AgentsServer,
             "model-manager" => PortOwner::ModelManager,
             "engine" => PortOwner::Engine,
-            _ => return Err(format!("{service:?} has no port; there are gateway, agents-server, model-manager and engine")),
+            _ => {
+                return Err(format!(
+                    "{service:?} has no port; there are gateway, agents-server, model-manager and engine"
+                ));
+            }
         };
-        let port = port.parse().map_err(|_| format!("{port:?} is not a port: use 1 to 65535, or 0 for any free one"))?;
+        let port =
+            port.parse().map_err(|_| format!("{port:?} is not a port: use 1 to 65535, or 0 for any free one"))?;
         Ok(Self { service, port })
     }
 }
@@ -110,7 +115,8 @@ pub(crate) async fn run(args: UpArgs, json: bool) -> anyhow::Result<()> {
     }
     let manager = bound.manager.url();
     let (services, control) = bound.into_services(&stop).await?;
-    let process = services.into_iter().fold(Process::new("up").control_socket(control).stop(stop.clone()), Process::add);
+    let process =
+        services.into_iter().fold(Process::new("up").control_socket(control).stop(stop.clone()), Process::add);
     let outcome = tokio::select! {
         outcome = process.run() => outcome,
         never = announce(&manager, started, json) => match never {},
@@ -132,7 +138,8 @@ async fn announce(manager: &str, started: Instant, json: bool) -> Infallible {
                 break;
             }
             let failed = list.engines.iter().find(|e| e.state == EngineState::Failed);
-            let why = failed.map(|e| format!("engine {} failed: {}", e.id, e.detail.as_deref().unwrap_or("it does not say why")));
+            let why = failed
+                .map(|e| format!("engine {} failed: {}", e.id, e.detail.as_deref().unwrap_or("it does not say why")));
             if let Some(why) = why.filter(|why| told.as_ref() != Some(why)) {
                 output::note(&why);
                 told = Some(why);

@@ -171,16 +171,20 @@ fn definition(engine: EnginePlan) -> anyhow::Result<EngineDefinition> {
         }
         EnginePlan::Embedded { model, address, options } => (model, address, options),
     };
-    let EngineAddress::Tcp { authority, .. } = &address else { return Err(anyhow!("the embedded engine needs a port")) };
+    let EngineAddress::Tcp { authority, .. } = &address else {
+        return Err(anyhow!("the embedded engine needs a port"));
+    };
     let port = authority.rsplit(':').next().unwrap_or_default().to_owned();
     let text = |path: OsString| path.into_string().map_err(|p| anyhow!("{} is not valid Unicode", p.display()));
     let program = text(std::env::current_exe().context("cannot find this program's own file")?.into())?;
-    let mut words = vec!["engine".to_owned(), "--model".into(), text(model.into())?, "--port".into(), port, "--lifeline".into()];
+    let mut words =
+        vec!["engine".to_owned(), "--model".into(), text(model.into())?, "--port".into(), port, "--lifeline".into()];
     for option in options {
         words.push(text(option)?);
     }
-    let command = CommandLine::new(program, words).with_environment(remora_engine::ENVIRONMENT);
-    Ok(EngineDefinition { address, ..EngineDefinition::in_slot(SLOT, command, Stdin::Lifeline) })
+    let environment = remora_engine::ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let engine = EngineDefinition::in_slot(SLOT, CommandLine::new(program, words), Stdin::Lifeline);
+    Ok(EngineDefinition { address, environment, ..engine })
 }
 
 #[cfg(test)]
