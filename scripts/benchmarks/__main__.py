@@ -17,6 +17,7 @@ from load import Plan
 
 # A bench takes a plan and a folder of its own, and gives its section. In the order of the page.
 BENCHES = {"static": static.run, "gateway": gateway.run}
+PAGE = machine.REPOSITORY / "docs" / "benchmarks.md"
 
 
 def arguments() -> argparse.Namespace:
@@ -25,7 +26,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, help="how often each contender is measured, in turn (5)")
     parser.add_argument("--seconds", type=int, help="length of each measurement (4)")
     parser.add_argument("--quick", action="store_true", help="2 repeats of 1 second: proves that all of it runs")
-    parser.add_argument("--page", type=Path, default=machine.REPOSITORY / "docs" / "benchmarks.md", help="the page to write")
+    parser.add_argument("--page", type=Path, default=PAGE, help="the page to write (docs/benchmarks.md)")
     parser.add_argument("--check", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     for bench in asked.benches:

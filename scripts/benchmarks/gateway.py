@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import Request
 
@@ -11,7 +12,7 @@ import machine
 import nginx
 import report
 import servers
-from load import Figures, Plan, Series
+from load import Compared, Figures, Plan
 from report import differences, ratios, spread
 from servers import Server
 
@@ -27,8 +28,17 @@ EVENTS, GAP_MS, FLOOD_EVENTS = 50, 20, 500
 # As above: for all, and for LiteLLM.
 STREAMS, GENTLE_STREAMS = 32, 4
 
-# By server.
-Compared = dict[str, Series]
+
+@dataclass(frozen=True)
+class Measured:
+    """One comparison for each kind of load."""
+
+    requests: Compared
+    latency: Compared
+    gentle_latency: Compared
+    paced: Compared
+    gentle_paced: Compared
+    flood: Compared
 
 
 def run(plan: Plan, folder: Path) -> str:
@@ -37,28 +47,32 @@ def run(plan: Plan, folder: Path) -> str:
         theirs = stack.enter_context(nginx.proxy(folder, direct))
         ours = stack.enter_context(_gateway(folder, direct))
         python = stack.enter_context(_litellm(folder, direct))
-        everyone, quick, slow = [direct, theirs, ours, python], [direct, theirs, ours], [direct, ours, python]
-        for server in everyone:
-            _check(server)
-            load.throughput(server, CHAT, 1, BODY)  # warms up
+        return _text(_measure(plan, direct, theirs, ours, python))
 
-        def requests(server: Server) -> Figures:
-            return load.throughput(server, CHAT, plan.seconds, BODY, upstream=None if server is direct else direct)
 
-        def latency(rate: int) -> Callable[[Server], Figures]:
-            return lambda server: load.latency(server, CHAT, plan.seconds, rate, BODY)
+def _measure(plan: Plan, direct: Server, theirs: Server, ours: Server, python: Server) -> Measured:
+    everyone, quick, slow = [direct, theirs, ours, python], [direct, theirs, ours], [direct, ours, python]
 
-        def streams(model: str, count: int, spread_ms: int = 0) -> Callable[[Server], Figures]:
-            return lambda server: load.streaming(server, CHAT, plan.seconds, model, count, spread_ms)
+    def requests(server: Server) -> Figures:
+        return load.throughput(server, CHAT, plan.seconds, BODY, engine=direct)
 
-        return _text(
-            requests=plan.compare("gateway: requests", everyone, requests),
-            latency=plan.compare("gateway: latency", quick, latency(RATE)),
-            gentle_latency=plan.compare("gateway: latency at a gentle rate", slow, latency(GENTLE_RATE)),
-            paced=plan.compare("gateway: streams", quick, streams(PACED, STREAMS, EVENTS * GAP_MS)),
-            gentle_paced=plan.compare("gateway: few streams", slow, streams(PACED, GENTLE_STREAMS, EVENTS * GAP_MS)),
-            flood=plan.compare("gateway: streams without a pause", everyone, streams(FLOOD, STREAMS)),
-        )
+    def latency(rate: int) -> Callable[[Server], Figures]:
+        return lambda server: load.latency(server, CHAT, plan.seconds, rate, BODY)
+
+    def streams(model: str, count: int, spread_ms: int = 0) -> Callable[[Server], Figures]:
+        return lambda server: load.streaming(server, CHAT, plan.seconds, model, count, spread_ms)
+
+    for server in everyone:
+        _check(server)
+        load.throughput(server, CHAT, load.WARM_UP_S, BODY)
+    return Measured(
+        requests=plan.compare("gateway: requests", everyone, requests),
+        latency=plan.compare("gateway: latency", quick, latency(RATE)),
+        gentle_latency=plan.compare("gateway: latency at a gentle rate", slow, latency(GENTLE_RATE)),
+        paced=plan.compare("gateway: streams", quick, streams(PACED, STREAMS, EVENTS * GAP_MS)),
+        gentle_paced=plan.compare("gateway: few streams", slow, streams(PACED, GENTLE_STREAMS, EVENTS * GAP_MS)),
+        flood=plan.compare("gateway: streams without a pause", everyone, streams(FLOOD, STREAMS)),
+    )
 
 
 @contextmanager
@@ -75,8 +89,7 @@ def _gateway(folder: Path, engine: Server) -> Iterator[Server]:
     port = servers.free_port()
     config = folder / "gateway.toml"
     config.write_text(
-        f'[gateway]\nlisten = "127.0.0.1:{port}"\n'
-        f'[[gateway.engines]]\nid = "bench"\naddress = "{engine.url("")}"\n'
+        f'[gateway]\nlisten = "127.0.0.1:{port}"\n[[gateway.engines]]\nid = "bench"\naddress = "{engine.url("")}"\n'
     )
     command = [servers.PROGRAMS / "remora-gateway", "--config", config]
     with servers.running(OURS, command, port, folder, ready="/ready") as server:
@@ -88,9 +101,7 @@ def _litellm(folder: Path, engine: Server) -> Iterator[Server]:
     """One worker, no database, no key, its price list not fetched from the network."""
     port = servers.free_port()
     there = {"api_base": engine.url("/v1"), "api_key": "none"}
-    models = [
-        {"model_name": name, "litellm_params": {"model": f"openai/{name}", **there}} for name in (PACED, FLOOD)
-    ]
+    models = [{"model_name": name, "litellm_params": {"model": f"openai/{name}", **there}} for name in (PACED, FLOOD)]
     config = folder / "litellm.yaml"
     # JSON is YAML.
     config.write_text(json.dumps({"model_list": models, "litellm_settings": {"num_retries": 0, "telemetry": False}}))
@@ -114,90 +125,90 @@ def _check(server: Server) -> None:
         raise RuntimeError(f"{server.name} answers {content!r}")
 
 
-def _text(
-    requests: Compared, latency: Compared, gentle_latency: Compared, paced: Compared, gentle_paced: Compared, flood: Compared
-) -> str:
+def _text(measured: Measured) -> str:
     versions = [machine.remora(), machine.nginx(), machine.python("litellm"), machine.wrk(), machine.oha()]
     return "\n\n".join(
         [
             "## Requests and streams: gateway",
             report.circumstances(versions),
-            _aims(requests, latency, paced, flood),
+            _aims(measured),
             "Ratios, gateway to the other:",
-            _ratios(requests, flood),
-            f"Latency added to the fake engine's own, in ms. Answers: open loop at {RATE} and at {GENTLE_RATE} requests per "
-            f"second. First event: {STREAMS} and {GENTLE_STREAMS} streams of {EVENTS} events with {GAP_MS} ms between them.",
-            _latency(latency, gentle_latency, paced, gentle_paced),
-            f"Whole answers, {load.CONNECTIONS} connections, as fast as they go:",
-            _requests(requests),
-            f"Streams: CPU time per event at the pace of a model ({STREAMS} streams; LiteLLM {GENTLE_STREAMS}), and "
-            f"{STREAMS} streams of {FLOOD_EVENTS} events that nobody waits for:",
-            _streams(paced, gentle_paced, flood),
+            _ratios(measured),
+            "Latency added to the fake engine's own, in ms. Answers at a fixed rate; first events of "
+            f"streams of {EVENTS} events with {GAP_MS} ms between them.",
+            _latency(measured),
+            f"Whole answers over {load.CONNECTIONS} connections, as fast as they go:",
+            _requests(measured.requests),
+            f"{STREAMS} streams ({GENTLE_STREAMS} for LiteLLM's paced ones), at that pace and without any:",
+            _streams(measured),
         ]
     )
 
 
-def _aims(requests: Compared, latency: Compared, paced: Compared, flood: Compared) -> str:
-    loads = (requests[OURS], paced[OURS], flood[OURS])
-    resident_mb = [max(loaded) for loaded in zip(*(series["resident_mb"] for series in loads), strict=True)]
+def _aims(measured: Measured) -> str:
+    rates = {rival: _to(measured.requests, rival, "requests_per_s") for rival in (NGINX, PYTHON)}
+    added = _added(measured.latency, OURS, "p50_ms")
+    loads = (compared[OURS]["resident_mb"] for compared in (measured.requests, measured.paced, measured.flood))
+    resident_mb = [max(repeat) for repeat in zip(*loads, strict=True)]
     rows = [
-        ["requests/s, of nginx's", "at least 0.7", report.judged(_to(requests, NGINX, "requests_per_s"), at_least=0.7)],
-        ["requests/s, of LiteLLM's", "at least 200", report.judged(_to(requests, PYTHON, "requests_per_s"), at_least=200)],
-        [f"added p50 at {RATE}/s, ms", "at most 0.35", report.judged(_added(latency, OURS, "p50_ms"), at_most=0.35)],
+        ["requests/s, of nginx's", "at least 0.7", report.judged(rates[NGINX], at_least=0.7)],
+        ["requests/s, of LiteLLM's", "at least 200", report.judged(rates[PYTHON], at_least=200)],
+        [f"added p50 at {RATE}/s, ms", "at most 0.35", report.judged(added, at_most=0.35)],
         ["resident under load, MiB", "at most 50", report.judged(resident_mb, at_most=50)],
     ]
     return report.table(["", "aim", "measured"], rows)
 
 
-def _ratios(requests: Compared, flood: Compared) -> str:
+def _ratios(measured: Measured) -> str:
     rows = [
         [
             rival,
-            spread(_to(requests, rival, "requests_per_s")),
-            spread(_to(requests, rival, "cpu_us")),
-            spread(_to(flood, rival, "events_per_s")),
-            spread(_to(flood, rival, "cpu_us")),
+            *(spread(_to(measured.requests, rival, figure)) for figure in ("requests_per_s", "cpu_us")),
+            *(spread(_to(measured.flood, rival, figure)) for figure in ("events_per_s", "cpu_us")),
         ]
         for rival in (NGINX, PYTHON)
     ]
-    return report.table(["to", "requests/s", "CPU per request", "streamed events/s", "CPU per streamed event"], rows)
+    return report.table(["to", "requests/s", "CPU/request", "events/s, not paced", "CPU/event, not paced"], rows)
 
 
-def _latency(latency: Compared, gentle: Compared, paced: Compared, gentle_paced: Compared) -> str:
+def _latency(measured: Measured) -> str:
     rows = []
     for what, compared, figure in [
-        (f"answer at {RATE}/s", latency, "p"),
-        (f"answer at {GENTLE_RATE}/s", gentle, "p"),
-        (f"first event, {STREAMS} streams", paced, "ttft_p"),
-        (f"first event, {GENTLE_STREAMS} streams", gentle_paced, "ttft_p"),
+        (f"answer at {RATE}/s", measured.latency, "p"),
+        (f"answer at {GENTLE_RATE}/s", measured.gentle_latency, "p"),
+        (f"first event, {STREAMS} streams", measured.paced, "ttft_p"),
+        (f"first event, {GENTLE_STREAMS} streams", measured.gentle_paced, "ttft_p"),
     ]:
         for percentile in ("50", "99"):
             name = f"{figure}{percentile}_ms"
-            added = [spread(_added(compared, rival, name)) if rival in compared else "" for rival in (NGINX, OURS, PYTHON)]
-            rows.append([f"{what}, p{percentile}", spread(compared[DIRECT][name]), *added])
+            row = [f"{what}, p{percentile}", spread(compared[DIRECT][name])]
+            for server in (NGINX, OURS, PYTHON):
+                row.append(spread(_added(compared, server, name)) if server in compared else "")
+            rows.append(row)
     return report.table(["", "direct takes", "nginx adds", "gateway adds", "LiteLLM adds"], rows)
 
 
 def _requests(requests: Compared) -> str:
-    figures = ["requests_per_s", "cpu_us", "p50_ms", "p99_ms", "resident_mb"]
-    rows = [[name, *(spread(series[figure]) for figure in figures)] for name, series in requests.items()]
-    return report.table(["", "requests/s", "CPU per request, µs", "p50, ms", "p99, ms", "resident, MiB"], rows)
+    head = {
+        "requests_per_s": "requests/s",
+        "cpu_us": "CPU/request, µs",
+        "engine_cpu_us": "the fake engine's, µs",
+        "p50_ms": "p50, ms",
+        "p99_ms": "p99, ms",
+        "resident_mb": "resident, MiB",
+    }
+    rows = [[name, *(spread(series[figure]) for figure in head)] for name, series in requests.items()]
+    return report.table(["", *head.values()], rows)
 
 
-def _streams(paced: Compared, gentle_paced: Compared, flood: Compared) -> str:
-    pace = gentle_paced | paced
+def _streams(measured: Measured) -> str:
+    paced = measured.gentle_paced | measured.paced
+    head = {"events_per_s": "events/s, not paced", "cpu_us": "CPU/event, not paced, µs", "resident_mb": "resident, MiB"}
     rows = [
-        [
-            name,
-            spread(pace[name]["cpu_us"]),
-            spread(series["events_per_s"]),
-            spread(series["cpu_us"]),
-            spread(series["resident_mb"]),
-        ]
-        for name, series in flood.items()
+        [name, spread(paced[name]["cpu_us"]), *(spread(series[figure]) for figure in head)]
+        for name, series in measured.flood.items()
     ]
-    head = ["", "CPU per event, paced, µs", "events/s, not paced", "CPU per event, not paced, µs", "resident, MiB"]
-    return report.table(head, rows)
+    return report.table(["", "CPU/event, paced, µs", *head.values()], rows)
 
 
 def _to(compared: Compared, rival: str, figure: str) -> list[float]:

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from servers import Server
 
 HERE = Path(__file__).parent
 CONNECTIONS = 32
+WARM_UP_S = 1
 # Beyond the time a run is meant to take, until it counts as stuck.
 SLACK_S = 60
 
@@ -20,6 +21,8 @@ SLACK_S = 60
 Figures = dict[str, float]
 # The same for every repeat, in their order.
 Series = dict[str, list[float]]
+# By server's name.
+Compared = dict[str, Series]
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,9 @@ class Plan:
     repeats: int
     seconds: int
 
-    def compare(self, what: str, contenders: list[Server], run: Callable[[Server], Figures]) -> dict[str, Series]:
-        """Runs A B C A B C …, so that whatever else the machine does disturbs them alike; by server's name."""
-        series: dict[str, Series] = {server.name: {} for server in contenders}
+    def compare(self, what: str, contenders: list[Server], run: Callable[[Server], Figures]) -> Compared:
+        """Runs A B C A B C …, so that whatever else the machine does disturbs them alike."""
+        series: Compared = {server.name: {} for server in contenders}
         for nr in range(self.repeats):
             print(f"{what}, {nr + 1} of {self.repeats}", file=sys.stderr)
             for server in contenders:
@@ -41,11 +44,11 @@ class Plan:
 
 
 def throughput(
-    server: Server, path: str, seconds: int, body: str = "", headers: tuple[str, ...] = (), upstream: Server | None = None
+    server: Server, path: str, seconds: int, body: str = "", headers: Sequence[str] = (), engine: Server | None = None
 ) -> Figures:
     """As many requests as 32 kept connections get through: wrk, one thread."""
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "30s", "-s", HERE / "wrk.lua"]
-    with _Watch(server, upstream) as watch:
+    with _Watch(server, engine) as watch:
         output = _run([*command, server.url(path), "--", body, *headers], seconds)
     seen = json.loads(output.splitlines()[-1])
     if seen["failed"] or not seen["requests"]:
@@ -87,11 +90,11 @@ def streaming(server: Server, path: str, seconds: int, model: str, streams: int,
 
 
 class _Watch(threading.Thread):
-    """What a server, and the one behind it, cost while the block runs."""
+    """What a server, and the engine behind it, cost while the block runs."""
 
-    def __init__(self, server: Server, upstream: Server | None = None) -> None:
+    def __init__(self, server: Server, engine: Server | None = None) -> None:
         super().__init__()
-        self.watched = {"cpu_us": server} | ({"upstream_cpu_us": upstream} if upstream else {})
+        self.watched = {"cpu_us": server} | ({"engine_cpu_us": engine} if engine else {})
         self.server = server
         self.over = threading.Event()
         self.resident_mb = 0.0

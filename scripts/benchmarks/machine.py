@@ -17,11 +17,11 @@ LOAD_BEFORE = os.getloadavg()[0]
 
 
 def machine() -> str:
-    memory_kb = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[1])
+    memory_gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     cores = len(os.sched_getaffinity(0))
     plural = "" if cores == 1 else "s"
     system = f"Linux {platform.release()}, {_distribution()}"
-    return f"{_cpu()}, {cores} core{plural}, {memory_kb / 2**20:.0f} GiB, {system}, load before {LOAD_BEFORE:.1f}"
+    return f"{_cpu()}, {cores} core{plural}, {memory_gib:.0f} GiB, {system}, load before {LOAD_BEFORE:.1f}"
 
 
 def remora() -> str:

@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-PROGRAMS, VENV, TOOLS = (
-    Path(os.environ.get(name, "")) for name in ("BENCH_PROGRAMS", "BENCH_VENV", "BENCH_TOOLS")
-)
+PROGRAMS, VENV, TOOLS = (Path(os.environ.get(name, "")) for name in ("BENCH_PROGRAMS", "BENCH_VENV", "BENCH_TOOLS"))
 
 START_LIMIT_S = 120
 STOP_LIMIT_S = 10
@@ -57,7 +55,7 @@ class Server:
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -66,8 +64,8 @@ def running(
 ) -> Iterator[Server]:
     """Runs a server until the block ends; the block begins when the path `ready` answers 200.
 
-    It sees a bare environment and works in `folder`, so that no setting of this machine reaches it. Its output goes to a
-    file there, and is shown when it does not start.
+    It sees a bare environment and works in `folder`, so that no setting of this machine reaches it. Its output goes to
+    a file there, and is shown when it does not start.
     """
     log = folder / f"{name}.log"
     bare = {"PATH": os.environ["PATH"], "HOME": str(folder), **(env or {})}

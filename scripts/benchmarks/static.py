@@ -15,15 +15,15 @@ import machine
 import nginx
 import report
 import servers
-from load import Plan, Series
+from load import WARM_UP_S, Compared, Figures, Plan, Series
 from report import number, ratios, spread
 from servers import Server
 
 SIZES = {"1 KB": 1 << 10, "100 KB": 100 << 10, "1 MB": 1 << 20}
 WHOLE, UNCHANGED = "whole file", "`If-None-Match`: 304"
 OURS, NGINX, PYTHON = "agents-server", "nginx", "FastAPI"
-# By size and kind of request, then by server.
-Measured = dict[tuple[str, str], dict[str, Series]]
+# By size and kind of request.
+Measured = dict[tuple[str, str], Compared]
 
 
 def run(plan: Plan, folder: Path) -> str:
@@ -31,19 +31,27 @@ def run(plan: Plan, folder: Path) -> str:
     files = _make_files(root / "bench")
     measured: Measured = {}
     with _agents_server(folder, root) as ours, nginx.static(folder, root) as theirs, _fastapi(folder, root) as python:
-        contenders = [ours, theirs, python]
         for size, content in files.items():
-            path = f"/agents/bench/{_file_name(size)}"
-            etags = {server.name: _check(server, path, content) for server in contenders}
-            whole = lambda server: load.throughput(server, path, plan.seconds)
-            unchanged = lambda server: load.throughput(
-                server, path, plan.seconds, headers=[f"If-None-Match: {etags[server.name]}"]
-            )
-            for server in contenders:
-                load.throughput(server, path, 1)  # warms up
-            measured[size, WHOLE] = plan.compare(f"static: {size}, {WHOLE}", contenders, whole)
-            measured[size, UNCHANGED] = plan.compare(f"static: {size}, {UNCHANGED}", contenders, unchanged)
+            measured |= _measure(plan, [ours, theirs, python], size, content)
     return _text(measured)
+
+
+def _measure(plan: Plan, contenders: list[Server], size: str, content: bytes) -> Measured:
+    path = f"/agents/bench/{_file_name(size)}"
+    etags = {server.name: _check(server, path, content) for server in contenders}
+
+    def whole(server: Server) -> Figures:
+        return load.throughput(server, path, plan.seconds)
+
+    def unchanged(server: Server) -> Figures:
+        return load.throughput(server, path, plan.seconds, headers=[f"If-None-Match: {etags[server.name]}"])
+
+    for server in contenders:
+        load.throughput(server, path, WARM_UP_S)
+    return {
+        (size, WHOLE): plan.compare(f"static: {size}, {WHOLE}", contenders, whole),
+        (size, UNCHANGED): plan.compare(f"static: {size}, {UNCHANGED}", contenders, unchanged),
+    }
 
 
 def _make_files(folder: Path) -> dict[str, bytes]:
@@ -85,7 +93,7 @@ def _fastapi(folder: Path, root: Path) -> Iterator[Server]:
 def _check(server: Server, path: str, content: bytes) -> str:
     """The file's ETag, after making sure that the server does what is going to be measured."""
     with servers.DIRECT.open(server.url(path)) as answer:
-        etag = answer.headers["ETag"]
+        etag = str(answer.headers["ETag"])
         if answer.read() != content:
             raise RuntimeError(f"{server.name} sends another file than {path}")
     try:
@@ -112,7 +120,7 @@ def _text(measured: Measured) -> str:
         [size, request, *(_absolute(series[name]) for name in (OURS, NGINX, PYTHON))]
         for (size, request), series in measured.items()
     ]
-    head = ["file", "request", "requests/s, of nginx's (aim: 1.0)", "of FastAPI's (aim: 10)", "CPU per request, of nginx's"]
+    head = ["file", "request", "requests/s, of nginx's (aim: 1.0)", "of FastAPI's (aim: 10)", "CPU/request, of nginx's"]
     return "\n\n".join(
         [
             "## Files: agents-server",
@@ -124,7 +132,7 @@ def _text(measured: Measured) -> str:
     )
 
 
-def _to(series: dict[str, Series], rival: str, figure: str) -> list[float]:
+def _to(series: Compared, rival: str, figure: str) -> list[float]:
     return ratios(series[OURS][figure], series[rival][figure])
 
 

@@ -20,7 +20,10 @@ pub enum EngineError {
     /// There is no memory for another thread.
     #[error("cannot start the engine's thread")]
     Thread(#[source] std::io::Error),
-    /// The model could not be loaded, or the engine died.
+    /// The model could not be loaded, or the engine died. Says why.
+    #[error("{0}")]
+    Engine(String),
+    /// The process around it failed.
     #[error(transparent)]
     Run(#[from] RunError),
 }
@@ -29,19 +32,28 @@ pub enum EngineError {
 /// loaded ends it with an error.
 pub async fn run(args: EngineArgs) -> Result<(), EngineError> {
     let listener = Listener::bind(&args.listen()).await?;
-    let engine = service(listener, EngineConfig::from(&args))?;
-    let process = Process::new("engine").add(engine);
-    if args.lifeline {
+    let (service, engine) = build(listener, EngineConfig::from(&args))?;
+    let process = Process::new("engine").add(service);
+    let outcome = if args.lifeline {
         // Its supervisor holds it, so it needs no control socket.
         let stop = Stop::new();
         watch_stdin(stop.clone()).map_err(EngineError::Thread)?;
-        return Ok(process.without_control_socket().stop(stop).run().await?);
+        process.without_control_socket().stop(stop).run().await
+    } else {
+        process.run().await
+    };
+    match engine.state() {
+        EngineState::Failed(why) => Err(EngineError::Engine(why.to_string())),
+        _ => Ok(outcome?),
     }
-    Ok(process.run().await?)
 }
 
 /// The engine as a service. Loading begins now.
 pub fn service(listener: Listener, config: EngineConfig) -> Result<Service, EngineError> {
+    build(listener, config).map(|(service, _)| service)
+}
+
+fn build(listener: Listener, config: EngineConfig) -> Result<(Service, Engine), EngineError> {
     let metrics = Metrics::new();
     let engine_metrics = Arc::new(crate::metrics::Metrics::new());
     let names: Arc<[String]> = config.names.clone().into();
@@ -50,14 +62,15 @@ pub fn service(listener: Listener, config: EngineConfig) -> Result<Service, Engi
     let root = config.model.display().to_string().into();
     let engine = Engine::start(config, engine_metrics).map_err(EngineError::Thread)?;
     let state = ApiState { engine: engine.clone(), metrics: metrics.clone(), names, root };
-    let probe = state.clone();
-    Ok(Service::new("engine", listener, api::routes(state))
+    let (probe, watched) = (state.clone(), engine.clone());
+    let service = Service::new("engine", listener, api::routes(state))
         .metrics(metrics)
         .dialect("/", api::vllm_dialect)
         .body_limit(BODY_LIMIT)
         .own_probes()
         .ready(move || probe.reasons())
-        .task("engine", move |stop| watch(engine, stop)))
+        .task("engine", move |stop| watch(watched, stop));
+    Ok((service, engine))
 }
 
 /// Ends the process when the engine dies, and the engine when the process stops.

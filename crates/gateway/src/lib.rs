@@ -35,6 +35,7 @@ pub fn service(config: &Config, listener: Listener) -> Result<Service, InvalidCo
     let (for_ready, for_status, for_task) = (state.clone(), state.clone(), state.clone());
     let mut service = Service::new("gateway", listener, api::routes().with_state(state))
         .metrics(registry)
+        .quiet()
         .body_limit(config.body_limit_bytes)
         .ready(move || for_ready.directory().reasons())
         .details(move || for_status.directory().report())

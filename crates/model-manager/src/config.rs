@@ -93,7 +93,7 @@ pub enum InvalidConfig {
     },
     /// Settings of a program, and no program.
     #[error(
-        "[model_manager] engines: {id} has `stdin` or `environment` but no `command`; an engine that runs elsewhere takes none of them"
+        "[model_manager] engines: {id} has no `command`, it runs elsewhere, so it takes no `stdin` or `environment`"
     )]
     NoCommand {
         /// The engine.

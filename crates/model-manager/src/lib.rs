@@ -28,6 +28,9 @@ use supervisor::Supervisor;
 /// The service's name, and its process's where it runs alone.
 pub const NAME: &str = "model-manager";
 
+/// The section of the settings that is this service's.
+pub const SECTION: &str = "model_manager";
+
 /// The service, bound and ready to be run. Engines start with it and stop when it closes.
 ///
 /// `stop` must be the one that the process watches ([`remora_service::Process::stop`]): event streams end with it.

@@ -5,16 +5,16 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use remora_model_manager::{Config, NAME, service};
+use remora_model_manager::{Config, NAME, SECTION, service};
 use remora_service::config::Settings;
 use remora_service::telemetry::{self, LogConfig};
 use remora_service::{Listener, Process, Stop};
 
 /// Keeps the engine registry and supervises local engines.
-#[derive(Parser)]
-#[command(version)]
+#[derive(Debug, Parser)]
+#[command(name = "remora-model-manager", version)]
 struct Arguments {
-    /// Settings; `remora.toml` in the working directory if not given
+    /// Settings; `remora.toml` in the working directory where there is one
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Validate the settings and exit
@@ -28,20 +28,21 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The log may not be set up yet, or go elsewhere.
-            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("Error: {error:#}\n"));
+            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("error: {error:#}\n"));
             ExitCode::FAILURE
         }
     }
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let settings = Settings::load(arguments.config.as_deref()).context("cannot load the settings")?;
-    let (config, log): (Config, LogConfig) = (settings.section("model_manager")?, settings.section("log")?);
+    let settings = Settings::load(arguments.config.as_deref())?;
+    let (config, log): (Config, LogConfig) = (settings.section(SECTION)?, settings.section("log")?);
+    log.validate()?;
     config.validate()?;
     if arguments.check {
-        return Ok(log.validate().map(drop)?);
+        return Ok(());
     }
-    let _guard = telemetry::init(&log)?;
+    let _log = telemetry::init(&log).context("cannot start logging")?;
     let (listener, stop) = (Listener::bind(&config.listen).await?, Stop::new());
     let service = service(&config, listener, &stop)?;
     Ok(Process::new(NAME).stop(stop).add(service).run().await?)

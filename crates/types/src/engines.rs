@@ -39,9 +39,10 @@ pub struct Engine {
     pub since: Timestamp,
     /// Why, where there is something to say: how far loading is, what failed.
     pub detail: Option<String>,
-    /// Grows with every restart of the engine; what was loaded into an older generation is gone.
+    /// Grows with every restart of the engine, also across restarts of the registry; what was loaded into an older
+    /// generation is gone.
     pub generation: u64,
-    /// What it serves: base models (`parent` is null) and adapters.
+    /// What it serves: base models (`parent` is null) and adapters. While it is not ready, what it served last.
     pub models: Vec<EngineModel>,
     /// What it can hold, as far as it says.
     pub limits: EngineLimits,

@@ -14,6 +14,7 @@ use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use remora_service::{Stop, TaskResult};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinError;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Scanner;
@@ -31,9 +32,10 @@ impl Scanner {
     /// Keeps the folder's table current until the process closes.
     pub async fn run(mut self, stop: Stop) -> TaskResult {
         let (event, mut events) = mpsc::channel(1);
-        let mut watching = Watching { event, watcher: None, root: None, gave_up: self.config.watch == WatchMode::Poll };
+        let mut watching = Watching::new(event, self.config.watch);
+        // Between the first look and the first watch, something may have changed.
+        (self, watching) = look(self, watching).await?;
         loop {
-            watching.follow(self.table.root.as_deref());
             let mut askers: Vec<oneshot::Sender<()>> = Vec::new();
             tokio::select! {
                 () = stop.closing() => return Ok(()),
@@ -45,7 +47,7 @@ impl Scanner {
             while let Ok(asker) = self.rescans.try_recv() {
                 askers.push(asker);
             }
-            self = tokio::task::spawn_blocking(move || self.look()).await?;
+            (self, watching) = look(self, watching).await?;
             for asker in askers {
                 let _ = asker.send(());
             }
@@ -53,7 +55,7 @@ impl Scanner {
     }
 
     /// One look at the folder. Blocking.
-    fn look(mut self) -> Self {
+    fn look(&mut self) {
         let table = Table::scan(&self.config.root, self.config.limits, &self.table);
         if !table.serves_as(&self.table) {
             let previous = self.folder.current.load_full();
@@ -63,8 +65,17 @@ impl Scanner {
             self.folder.publish(Arc::new(snapshot));
         }
         self.table = table;
-        self
     }
+}
+
+/// Sees to it that the folder is watched, then looks: whatever changes after the look is an event.
+async fn look(mut scanner: Scanner, mut watching: Watching) -> Result<(Scanner, Watching), JoinError> {
+    let look = move || {
+        watching.follow(&scanner.config.root);
+        scanner.look();
+        (scanner, watching)
+    };
+    tokio::task::spawn_blocking(look).await
 }
 
 /// Waits until events have been quiet for a moment.
@@ -83,16 +94,21 @@ struct Watching {
 }
 
 impl Watching {
-    /// Watches this folder, if it is not the one already watched.
-    fn follow(&mut self, root: Option<&Path>) {
-        let found = root.and_then(|root| Some((root, identity(root).ok()?)));
-        let now = found.map(|(_, identity)| identity);
-        if self.gave_up || (now == self.root && self.watcher.is_some() == now.is_some()) {
+    fn new(event: mpsc::Sender<()>, mode: WatchMode) -> Self {
+        Self { event, watcher: None, root: None, gave_up: mode == WatchMode::Poll }
+    }
+
+    /// Watches this folder, if it is not the one already watched. Blocking.
+    fn follow(&mut self, root: &Path) {
+        let now = identity(root).ok();
+        if self.gave_up || now == self.root {
             return;
         }
         self.watcher = None;
         self.root = now;
-        let Some((root, _)) = found else { return };
+        if now.is_none() {
+            return;
+        }
         match self.watch(root) {
             Ok(watcher) => self.watcher = Some(watcher),
             Err(error) => {

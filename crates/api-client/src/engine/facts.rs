@@ -43,7 +43,6 @@ struct Tokens {
 struct Figures {
     vllm: bool,
     started_unix_ms: Option<u64>,
-    max_loras: Option<u32>,
 }
 
 impl EngineClient {
@@ -72,7 +71,7 @@ impl EngineClient {
             capabilities: found.filter_map(|(capability, present)| present.then_some(capability)).collect(),
             limits: EngineLimits {
                 context: base.and_then(|model| model.max_model_len),
-                max_loras: figures.max_loras,
+                // vLLM tells `max_loras` only once an adapter has been used, and the rest never.
                 ..EngineLimits::default()
             },
             started_unix_ms: figures.started_unix_ms,
@@ -132,10 +131,6 @@ fn read_figures(text: &str) -> Figures {
             figures.started_unix_ms = seconds.and_then(|s| u64::try_from(s.as_millis()).ok());
         } else if line.starts_with("vllm:") {
             figures.vllm = true;
-            if let Some(labels) = line.strip_prefix("vllm:lora_requests_info{") {
-                let value = labels.split_once("max_lora=\"").and_then(|(_, rest)| rest.split('"').next());
-                figures.max_loras = value.and_then(|n| n.parse().ok()).filter(|n| *n > 0).or(figures.max_loras);
-            }
         }
     }
     figures
@@ -177,12 +172,10 @@ mod tests {
     }
 
     #[test]
-    fn metrics_tell_the_start_and_the_adapters() {
+    fn metrics_tell_whose_they_are_and_when_it_started() {
         let text = "# HELP process_start_time_seconds Start time\nprocess_start_time_seconds 1.7637510125e+09\n\
-            # TYPE vllm:lora_requests_info gauge\n\
-            vllm:lora_requests_info{max_lora=\"4\",running_lora_adapters=\"\",waiting_lora_adapters=\"\"} 1.7e+09\n\
-            vllm:num_requests_running{engine=\"0\"} 0.0\n";
-        let expected = Figures { vllm: true, started_unix_ms: Some(1_763_751_012_500), max_loras: Some(4) };
+            # TYPE vllm:num_requests_running gauge\nvllm:num_requests_running{engine=\"0\"} 0.0\n";
+        let expected = Figures { vllm: true, started_unix_ms: Some(1_763_751_012_500) };
         assert_eq!(read_figures(text), expected);
         assert_eq!(read_figures("process_start_time_seconds NaN\nllamacpp:x 1\n"), Figures::default());
     }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
-use remora_protocol::openai::{StreamOptions, Usage};
+use remora_protocol::openai::{SamplingFields, StreamOptions, Usage};
 
 use crate::llama::Token;
-use crate::scheduler::{Delta, Finish, GenerateError, GeneratedToken, Generation, Loaded};
+use crate::scheduler::{Delta, Finish, GenerateError, GenerateRequest, GeneratedToken, Generation, Loaded};
 
 /// Id, time and model: the same in every chunk of an answer.
 #[derive(Debug, Clone)]
@@ -31,6 +31,20 @@ impl Envelope {
     }
 }
 
+/// What a request says about the ids of tokens.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TokenFields {
+    ids: bool,
+    as_ids: bool,
+}
+
+impl From<&SamplingFields> for TokenFields {
+    fn from(fields: &SamplingFields) -> Self {
+        let wanted = |field: Option<bool>| field == Some(true);
+        Self { ids: wanted(fields.return_token_ids), as_ids: wanted(fields.return_tokens_as_token_ids) }
+    }
+}
+
 /// When a stream tells its usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UsageTelling {
@@ -46,17 +60,33 @@ pub(super) enum UsageTelling {
 #[derive(Debug, Clone)]
 pub(super) struct Telling {
     pub(super) loaded: Arc<Loaded>,
-    pub(super) prompt: Vec<Token>,
+    /// Length of the prompt.
+    pub(super) prompt_tokens: u32,
+    /// Its tokens, when the client wants them back.
+    pub(super) prompt_ids: Option<Vec<Token>>,
     pub(super) usage: UsageTelling,
     /// With log probabilities.
     pub(super) logprobs: bool,
-    /// With the ids of prompt and answer.
+    /// With the ids of the answer.
     pub(super) token_ids: bool,
     /// With `token_id:N` for tokens in log probabilities.
     pub(super) tokens_as_ids: bool,
 }
 
 impl Telling {
+    /// As this request asks, without a stream's options.
+    pub(super) fn new(loaded: Arc<Loaded>, generate: &GenerateRequest, fields: TokenFields) -> Self {
+        Self {
+            loaded,
+            prompt_tokens: u32::try_from(generate.prompt.len()).unwrap_or(u32::MAX),
+            prompt_ids: fields.ids.then(|| generate.prompt.clone()),
+            usage: UsageTelling::Never,
+            logprobs: generate.logprobs.is_some(),
+            token_ids: fields.ids,
+            tokens_as_ids: fields.as_ids,
+        }
+    }
+
     /// With a stream's options; usage with every chunk needs usage at the end too, as in vLLM.
     pub(super) fn with_options(self, options: Option<StreamOptions>) -> Self {
         let usage = match options {
@@ -71,7 +101,7 @@ impl Telling {
 
     /// What the prompt and an answer of this length took.
     pub(super) fn usage_of(&self, generated: u32) -> Usage {
-        Usage::new(u32::try_from(self.prompt.len()).unwrap_or(u32::MAX), generated)
+        Usage::new(self.prompt_tokens, generated)
     }
 
     /// Whether a step has something to tell even without text.

@@ -9,7 +9,7 @@ use remora_protocol::openai::{
 };
 use remora_service::ApiError;
 
-use super::answer::{Envelope, Telling, UsageTelling, Whole};
+use super::answer::{Envelope, Telling, TokenFields, UsageTelling, Whole};
 use super::extract::{VllmJson, blocking};
 use super::logprobs;
 use super::state::ApiState;
@@ -29,19 +29,12 @@ pub(super) async fn chat_completions(
     state.check_model(request.model.as_deref())?;
     let loaded = state.loaded()?;
     let (streams, options) = (request.stream == Some(true), request.stream_options);
-    let (token_ids, tokens_as_ids) = (request.sampling.return_token_ids, request.sampling.return_tokens_as_token_ids);
+    let fields = TokenFields::from(&request.sampling);
     let generate = {
         let loaded = loaded.clone();
         blocking(move || prepare_chat(&request, &loaded)).await?
     };
-    let telling = Telling {
-        loaded,
-        prompt: generate.prompt.clone(),
-        usage: UsageTelling::Never,
-        logprobs: generate.logprobs.is_some(),
-        token_ids: token_ids == Some(true),
-        tokens_as_ids: tokens_as_ids == Some(true),
-    };
+    let telling = Telling::new(loaded, &generate, fields);
     let envelope = Envelope::new("chatcmpl-", &headers, state.name());
     let generation = state.engine.submit(generate)?;
     if streams {
@@ -72,7 +65,7 @@ fn completion(envelope: Envelope, telling: &Telling, whole: Whole) -> ChatComple
         system_fingerprint: Some(envelope.fingerprint),
         usage,
         prompt_logprobs: None,
-        prompt_token_ids: telling.token_ids.then(|| telling.prompt.clone()),
+        prompt_token_ids: telling.prompt_ids.clone(),
         prompt_text: None,
         kv_transfer_params: None,
         ec_transfer_params: None,
@@ -124,7 +117,7 @@ impl ChatStream {
             token_ids: None,
         };
         ChatChunk {
-            prompt_token_ids: Some(self.telling.token_ids.then(|| self.telling.prompt.clone())),
+            prompt_token_ids: Some(self.telling.prompt_ids.clone()),
             prompt_text: Some(None),
             ..self.chunk(vec![choice])
         }

@@ -9,7 +9,7 @@ use remora_protocol::openai::{
 };
 use remora_service::ApiError;
 
-use super::answer::{Envelope, Telling, UsageTelling, Whole};
+use super::answer::{Envelope, Telling, TokenFields, UsageTelling, Whole};
 use super::extract::{VllmJson, blocking};
 use super::logprobs;
 use super::state::ApiState;
@@ -29,19 +29,12 @@ pub(super) async fn completions(
     state.check_model(request.model.as_deref())?;
     let loaded = state.loaded()?;
     let (streams, options) = (request.stream == Some(true), request.stream_options);
-    let (token_ids, tokens_as_ids) = (request.sampling.return_token_ids, request.sampling.return_tokens_as_token_ids);
+    let fields = TokenFields::from(&request.sampling);
     let generate = {
         let loaded = loaded.clone();
         blocking(move || prepare_completion(&request, &loaded)).await?
     };
-    let telling = Telling {
-        loaded,
-        prompt: generate.prompt.clone(),
-        usage: UsageTelling::Never,
-        logprobs: generate.logprobs.is_some(),
-        token_ids: token_ids == Some(true),
-        tokens_as_ids: tokens_as_ids == Some(true),
-    };
+    let telling = Telling::new(loaded, &generate, fields);
     let envelope = Envelope::new("cmpl-", &headers, state.name());
     let generation = state.engine.submit(generate)?;
     if streams {
@@ -60,7 +53,7 @@ fn completion(envelope: Envelope, telling: &Telling, whole: Whole) -> Completion
         stop_reason: whole.finish.stop.clone(),
         token_ids: telling.token_ids.then(|| whole.ids()),
         prompt_logprobs: None,
-        prompt_token_ids: telling.token_ids.then(|| telling.prompt.clone()),
+        prompt_token_ids: telling.prompt_ids.clone(),
         routed_experts: None,
         text: whole.text,
     };
@@ -122,7 +115,7 @@ impl Chunks for CompletionStream {
             logprobs: logprobs::completion(&self.telling, tokens, &mut self.offset),
             finish_reason: finish.as_ref().map(|finish| finish.reason),
             stop_reason: finish.as_ref().and_then(|finish| finish.stop.clone()),
-            prompt_token_ids: (first && self.telling.token_ids).then(|| self.telling.prompt.clone()),
+            prompt_token_ids: self.telling.prompt_ids.clone().filter(|_| first),
             token_ids: self.telling.token_ids.then(|| tokens.iter().map(|token| token.id).collect()),
         };
         // The true last chunk carries the fingerprint: this one, unless usage follows.

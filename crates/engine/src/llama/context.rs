@@ -63,14 +63,14 @@ pub(crate) struct Context<'model> {
 impl<'model> Context<'model> {
     /// Allocates the memory; all of it, at once.
     pub(crate) fn new(model: &'model Model, size: ContextSize) -> Result<Self, LoadError> {
-        let refused = |reason: String| LoadError::Refused { path: "a context".into(), reason };
+        let no_room = |reason: String| LoadError::NoRoom { slots: size.slots, tokens: size.tokens_per_slot, reason };
         let tokens = size
             .tokens_per_slot
             .checked_next_multiple_of(CONTEXT_STEP)
             .and_then(|tokens| tokens.checked_mul(size.slots))
             .and_then(std::num::NonZeroU32::new)
             .filter(|_| (1..=MAX_SLOTS).contains(&size.slots))
-            .ok_or_else(|| refused(format!("{} slots of {} tokens", size.slots, size.tokens_per_slot)))?;
+            .ok_or_else(|| no_room("more than llama.cpp can count".into()))?;
         let threads = i32::try_from(size.threads.max(1)).unwrap_or(i32::MAX);
         let params = LlamaContextParams::default()
             .with_n_ctx(Some(tokens))
@@ -82,9 +82,10 @@ impl<'model> Context<'model> {
             .with_n_threads_batch(threads)
             .with_no_perf(true);
         super::log::start_recording();
-        let inner = model.inner().new_context(backend()?, params).map_err(|error| {
-            refused(super::log::first_error().unwrap_or_else(|| format!("{error} (too little memory?)")))
-        })?;
+        let inner = model
+            .inner()
+            .new_context(backend()?, params)
+            .map_err(|error| no_room(super::log::first_error().unwrap_or_else(|| error.to_string())))?;
         // llama.cpp lowers the limit for small contexts, and a step over it aborts the process.
         let size = ContextSize { batch: size.batch.min(inner.n_batch()), ..size };
         let batch = LlamaBatch::new(size.batch as usize, 1);

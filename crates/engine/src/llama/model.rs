@@ -33,6 +33,10 @@ pub(crate) enum LoadError {
     NoTokenizer(PathBuf),
     #[error("{} is an embedding model; it does not generate text", .0.display())]
     NotGenerative(PathBuf),
+    #[error("no room for {slots} requests of {tokens} tokens each (--slots, --ctx): {reason}")]
+    NoRoom { slots: u32, tokens: u32, reason: String },
+    #[error("loading was given up")]
+    GivenUp,
     #[error("llama.cpp did not start")]
     Backend(#[source] llama_cpp_2::LlamaCppError),
 }
@@ -62,14 +66,11 @@ pub(super) fn backend() -> Result<&'static LlamaBackend, LoadError> {
 }
 
 impl Model {
-    /// Loads a file; `progress` hears how much of it is in, from 0 to 1.
-    pub(crate) fn load(path: &Path, mut progress: impl FnMut(f32) + 'static) -> Result<Self, LoadError> {
+    /// Loads a file; `progress` hears how much of it is in, from 0 to 1, and may give up by answering false.
+    pub(crate) fn load(path: &Path, progress: impl FnMut(f32) -> bool + 'static) -> Result<Self, LoadError> {
         log::install();
         check_file(path)?;
-        let params = LlamaModelParams::default().with_progress_callback(move |part| {
-            progress(part);
-            true
-        });
+        let params = LlamaModelParams::default().with_progress_callback(progress);
         let backend = backend()?;
         log::start_recording();
         let inner = LlamaModel::load_from_file(backend, path, &params).map_err(|error| LoadError::Refused {

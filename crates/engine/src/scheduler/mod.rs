@@ -76,7 +76,7 @@ impl Engine {
         let thread = std::thread::Builder::new().name("engine".into()).spawn(move || {
             let work = AssertUnwindSafe(|| work(&config, thread_parts, &states));
             let end = match std::panic::catch_unwind(work) {
-                Ok(Ok(())) => EngineState::Stopped,
+                Ok(Ok(()) | Err(LoadError::GivenUp)) => EngineState::Stopped,
                 Ok(Err(error)) => EngineState::Failed(one_line(&error).into()),
                 Err(_) => EngineState::Failed("the engine's thread panicked; the log has the place".into()),
             };
@@ -134,16 +134,23 @@ struct ThreadParts {
 /// The thread's life: load, then work.
 fn work(config: &EngineConfig, parts: ThreadParts, states: &watch::Sender<EngineState>) -> Result<(), LoadError> {
     let started = Instant::now();
-    let progress = states.clone();
-    let model = Model::load(&config.model, move |part| {
-        progress.send_if_modified(|state| match state {
-            EngineState::Loading(known) if part - *known >= 0.01 => {
-                *known = part;
-                true
-            }
-            _ => false,
-        });
-    })?;
+    let model = {
+        let (states, abandon) = (states.clone(), parts.abandon.clone());
+        Model::load(&config.model, move |part| {
+            states.send_if_modified(|state| match state {
+                EngineState::Loading(known) if part - *known >= 0.01 => {
+                    *known = part;
+                    true
+                }
+                _ => false,
+            });
+            !abandon.load(Ordering::Relaxed)
+        })
+    };
+    if parts.abandon.load(Ordering::Relaxed) {
+        return Err(LoadError::GivenUp);
+    }
+    let model = model?;
     let size = config.size_for(&model);
     let loaded = Arc::new(Loaded {
         template: ChatTemplate::of_model(&model),

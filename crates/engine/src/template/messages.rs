@@ -15,6 +15,24 @@ pub(super) const MARK: char = '\u{FDD0}';
 /// A part of a prompt, to be tokenized on its own.
 pub(crate) type Piece = String;
 
+/// What a template expects of messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Reads {
+    /// Content as a list of parts, never as text.
+    pub(super) parts: bool,
+    /// The role `developer`.
+    pub(super) developer: bool,
+}
+
+impl Reads {
+    /// Reads it off the template's text; there is no other sign.
+    pub(super) fn of(source: &str) -> Self {
+        let loops = ["message.content", "message['content']", "message[\"content\"]", "msg.content", "m.content"];
+        let loops_over_parts = loops.iter().any(|content| source.contains(&format!("in {content}")));
+        Self { parts: loops_over_parts && !source.contains("is string"), developer: source.contains("developer") }
+    }
+}
+
 /// A message that cannot be given to a template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum MessageError {
@@ -27,22 +45,24 @@ pub(crate) enum MessageError {
 /// The `messages` variable.
 pub(super) fn to_template(
     messages: &[ChatMessage],
-    wants_parts: bool,
+    reads: Reads,
     controls: &ControlTexts,
 ) -> Result<Json, MessageError> {
     let rendered: Result<Vec<Json>, MessageError> =
-        messages.iter().map(|message| to_object(message, wants_parts).map(|object| disarm(object, controls))).collect();
+        messages.iter().map(|message| to_object(message, reads).map(|object| disarm(object, controls))).collect();
     rendered.map(Json::Array)
 }
 
-fn to_object(message: &ChatMessage, wants_parts: bool) -> Result<Json, MessageError> {
+fn to_object(message: &ChatMessage, reads: Reads) -> Result<Json, MessageError> {
     let mut object = Map::new();
-    object.insert("role".into(), message.role.clone().into());
+    // The newer name of the same role; a template that does not know it would leave the message out.
+    let role = if message.role == "developer" && !reads.developer { "system" } else { &message.role };
+    object.insert("role".into(), role.into());
     let texts = message.content.as_ref().map(texts_of).transpose()?;
     object.insert(
         "content".into(),
         match texts {
-            Some(texts) if wants_parts => {
+            Some(texts) if reads.parts => {
                 texts.iter().map(|text| serde_json::json!({"type": "text", "text": text})).collect()
             }
             Some(texts) => texts.join("\n").into(),
@@ -173,7 +193,7 @@ mod tests {
             ],
         }))
         .unwrap();
-        insta::assert_compact_json_snapshot!(to_object(&message, false).unwrap(), @r#"
+        insta::assert_compact_json_snapshot!(to_object(&message, Reads::default()).unwrap(), @r#"
         {
           "role": "assistant",
           "content": null,
@@ -217,10 +237,20 @@ mod tests {
         };
         let text = parts(serde_json::json!([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]));
         assert_eq!(text_of(&text, &controls()), "a\nb");
-        assert_eq!(to_object(&text, false).unwrap()["content"], "a\nb");
+        assert_eq!(to_object(&text, Reads::default()).unwrap()["content"], "a\nb");
         let both = serde_json::json!([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]);
-        assert_eq!(to_object(&text, true).unwrap()["content"], both);
+        assert_eq!(to_object(&text, Reads { parts: true, ..Reads::default() }).unwrap()["content"], both);
         let image = parts(serde_json::json!([{"type": "image_url", "image_url": {"url": "x"}}]));
-        assert_eq!(to_object(&image, false), Err(MessageError::NotText("image_url".into())));
+        assert_eq!(to_object(&image, Reads::default()), Err(MessageError::NotText("image_url".into())));
+    }
+
+    #[test]
+    fn what_a_template_reads_shows_in_its_text() {
+        assert!(Reads::of("{% for part in message['content'] %}{{ part.text }}{% endfor %}").parts);
+        assert!(!Reads::of("{% if message.content is string %}{% else %}{% for p in message.content %}").parts);
+        assert!(!Reads::of("{{ message.content }}").parts);
+        let developer = ChatMessage::text("developer", "x");
+        assert_eq!(to_object(&developer, Reads::default()).unwrap()["role"], "system");
+        assert_eq!(to_object(&developer, Reads::of("role == 'developer'")).unwrap()["role"], "developer");
     }
 }

@@ -15,7 +15,7 @@ use remora_protocol::openai::ChatMessage;
 use serde_json::{Map, Value as Json};
 
 use crate::llama::{ControlTexts, Model};
-use messages::{MARK, to_template};
+use messages::{MARK, Reads, to_template};
 pub(crate) use messages::{MessageError, Piece};
 
 /// Name under which the template for conversations with tools stands in a file that has two.
@@ -52,8 +52,7 @@ pub(crate) struct RenderOptions {
 pub(crate) struct ChatTemplate {
     environment: Environment<'static>,
     has_tool_use: bool,
-    /// Whether it reads a message's content as a list of parts, never as text.
-    wants_parts: bool,
+    reads: Reads,
 }
 
 impl ChatTemplate {
@@ -76,7 +75,7 @@ impl ChatTemplate {
         if let Some(tool_use) = tool_use {
             environment.add_template_owned(TOOL_USE, python::without_generation_blocks(tool_use)).map_err(invalid)?;
         }
-        Ok(Self { environment, has_tool_use: tool_use.is_some(), wants_parts: python::reads_parts_only(source) })
+        Ok(Self { environment, has_tool_use: tool_use.is_some(), reads: Reads::of(source) })
     }
 
     /// Renders a conversation. Control tokens that stand in its text, and not in the template, come apart as text.
@@ -88,7 +87,7 @@ impl ChatTemplate {
     ) -> Result<Vec<Piece>, TemplateError> {
         let tools = options.tools.as_ref().filter(|tools| !tools.is_empty());
         let mut variables = options.variables.clone();
-        variables.insert("messages".into(), to_template(messages, self.wants_parts, controls)?);
+        variables.insert("messages".into(), to_template(messages, self.reads, controls)?);
         let tools_for_template = tools.map(|tools| messages::disarm(Json::Array(tools.clone()), controls));
         variables.insert("tools".into(), tools_for_template.unwrap_or(Json::Null));
         variables.entry("documents").or_insert(Json::Null);

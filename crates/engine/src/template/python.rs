@@ -73,13 +73,6 @@ pub(super) fn without_generation_blocks(source: &str) -> String {
     out
 }
 
-/// Whether a template loops over a message's content without asking whether it is text.
-pub(super) fn reads_parts_only(source: &str) -> bool {
-    let loops =
-        ["in message.content", "in message['content']", "in message[\"content\"]", "in msg.content", "in m.content"];
-    loops.iter().any(|wanted| source.contains(wanted)) && !source.contains("is string")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,13 +83,6 @@ mod tests {
         let expected = "{% if a %}{%- if true -%}x{% endif %}{% endif %}{{ '{% raw' }}";
         let squeeze = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(squeeze(without_generation_blocks(source)), squeeze(expected.into()));
-    }
-
-    #[test]
-    fn templates_for_parts_are_told_apart() {
-        assert!(reads_parts_only("{% for part in message['content'] %}{{ part.text }}{% endfor %}"));
-        assert!(!reads_parts_only("{% if message.content is string %}{% else %}{% for p in message.content %}"));
-        assert!(!reads_parts_only("{{ message.content }}"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod cancel;
 mod chat;
 mod completions;
 mod errors;
+mod openapi;
 mod probes;
 mod sampling;
 mod streams;

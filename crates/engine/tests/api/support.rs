@@ -103,7 +103,8 @@ pub(crate) fn chat(content: &str) -> Value {
 
 /// The same with further fields.
 pub(crate) fn with(mut body: Value, fields: Value) -> Value {
-    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let Value::Object(fields) = fields else { panic!("fields are an object") };
+    body.as_object_mut().unwrap().extend(fields);
     body
 }
 

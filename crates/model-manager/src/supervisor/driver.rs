@@ -19,22 +19,22 @@ pub trait Instance: Send {
     /// The id of its process on this machine, where it has one.
     fn pid(&self) -> Option<u32>;
 
-    /// Completes when the engine has ended by itself, with everything it left behind cleared away; says how it ended.
-    /// May be dropped and called again.
+    /// Completes when the engine has ended by itself, with everything it left behind cleared away; says how, in words
+    /// that complete the sentence "it …". May be dropped and called again.
     fn ended(&mut self) -> BoxFuture<'_, String>;
 
     /// Asks the engine to stop, and ends it by force after `grace`.
     fn stop(self: Box<Self>, grace: Duration) -> BoxFuture<'static, ()>;
 }
 
-/// An engine that could not be started.
+/// An engine that could not be started. What it displays completes the sentence "it …".
 #[derive(Debug, Error)]
 pub enum StartError {
     /// Somebody else answers at its address already.
-    #[error("cannot start: {0}")]
+    #[error("could not start: {0}")]
     AddressTaken(BindError),
     /// Its program does not run.
-    #[error("cannot run {program}")]
+    #[error("could not run {program}")]
     Program {
         /// The program, as configured.
         program: String,

@@ -4,6 +4,7 @@
 //! order; and whatever processes the engine made (vLLM's workers hold the GPU's memory) end with it.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -161,9 +162,12 @@ async fn expect_free(address: &EngineAddress) -> Result<(), StartError> {
 }
 
 fn explain(status: std::io::Result<ExitStatus>, tail: &Tail) -> String {
-    let how = match status {
+    let how = match &status {
         Ok(status) => format!("ended with {status}"),
         Err(error) => format!("ended, and its status is lost ({error})"),
     };
-    tail.explanation().map(|line| format!("{how}: {line}")).unwrap_or(how)
+    // Who is killed from outside did not print why.
+    let killed = status.is_ok_and(|status| status.signal() == Some(Signal::KILL.as_raw()));
+    let line = if killed { None } else { tail.explanation() };
+    line.map(|line| format!("{how}: {line}")).unwrap_or(how)
 }

@@ -27,6 +27,7 @@ pub(super) struct Supervised {
     pace: Pace,
     start_limit: Duration,
     stop_grace: Duration,
+    /// Of its latest life; 0 before the first.
     generation: u64,
 }
 
@@ -88,7 +89,7 @@ impl Supervised {
             let rest = backoff.after(began.elapsed());
             let again = if rest.is_zero() { "now".to_owned() } else { format!("in {} ms", rest.as_millis()) };
             self.entry.set(EngineState::Failed, Some(format!("{reason} (starting again {again})")));
-            before = Some(format!("started again after it {reason}"));
+            before = Some(format!("started again; the last time it {reason}"));
             tokio::select! {
                 () = sleep(rest) => {}
                 Some(Command::Restart) = self.commands.recv() => backoff.reset(),
@@ -100,6 +101,9 @@ impl Supervised {
 
     /// Starts the engine and stays with it to its end, also an end by our own hand.
     async fn live(&mut self, before: Option<String>, stop: &Stop) -> End {
+        if self.generation != 0 {
+            self.entry.vitals.restarts.fetch_add(1, Ordering::Relaxed);
+        }
         self.generation = now_unix_ms().max(self.generation + 1);
         self.entry.begin(self.generation, before);
         let mut instance = match self.driver.start().await {
@@ -152,14 +156,9 @@ impl Keep for Supervised {
 }
 
 impl Entry {
-    /// A new life, told before the engine can answer: a reader that sees the old generation is never wrong about what
-    /// is loaded.
+    /// A new life, told before the engine can answer: nobody takes what is loaded into it for the old one's.
     fn begin(&self, generation: u64, detail: Option<String>) {
         self.registry.update(&self.id, |engine| {
-            // Zero until the first life: that one is a start, not a restart.
-            if engine.generation != 0 {
-                self.vitals.restarts.fetch_add(1, Ordering::Relaxed);
-            }
             engine.generation = generation;
             set(engine, EngineState::Loading, detail);
         });

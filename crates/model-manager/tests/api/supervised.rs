@@ -29,7 +29,8 @@ async fn an_engine_that_is_killed_is_started_again_as_a_new_generation() {
         lists.next(),
     );
     let lost = lost.unwrap().engines[0].detail.clone().unwrap();
-    assert!(lost.contains("ended with signal: 9 (SIGKILL)"), "{lost}");
+    // Whether the reader sees the failure or already the next start is a matter of microseconds.
+    assert!(lost.contains("ended with signal: 9 (SIGKILL)") && !lost.contains("running"), "{lost}");
     assert_eq!(second.models, first.models);
     assert_ne!(manager.pid().await, pid);
     assert_eq!(manager.vitals().await["restarts"], 1);
@@ -69,7 +70,7 @@ async fn a_program_that_cannot_run_is_explained() {
     let missing = supervised(free_port(), CommandLine::new("/nowhere/engine", ["--serve"]));
     let manager = Manager::start(&config([missing])).await;
     let detail = manager.engine_in(EngineState::Failed).await.detail.unwrap();
-    assert!(detail.starts_with("cannot run /nowhere/engine: No such file or directory"), "{detail}");
+    assert!(detail.starts_with("could not run /nowhere/engine: No such file or directory"), "{detail}");
     manager.stop().await;
 }
 
@@ -154,7 +155,7 @@ async fn an_engine_that_never_gets_ready_is_started_again() {
     let manager = Manager::start(&config).await;
     let first = manager.pid().await;
     let again = manager.engine_when(|e| e.detail.as_ref().is_some_and(|d| d.contains("started again"))).await;
-    assert_eq!(again.detail.unwrap(), "started again after it was not ready for 1 s, stopped it");
+    assert_eq!(again.detail.unwrap(), "started again; the last time it was not ready for 1 s, stopped it");
     assert_ne!(manager.pid().await, first);
     assert!(!is_alive(first));
     manager.stop().await;

@@ -1,7 +1,7 @@
 //! vLLM's error body, and what a body that cannot be read is answered with.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -95,10 +95,11 @@ fn misshapen(error: &serde_path_to_error::Error<serde_json::Error>) -> BodyError
     let mut place = "body".to_owned();
     for segment in error.path() {
         match segment {
-            Segment::Seq { index } => place.push_str(&format!(".{index}")),
-            Segment::Map { key } => place.push_str(&format!(".{key}")),
-            Segment::Enum { .. } | Segment::Unknown => {}
+            Segment::Seq { index } => write!(place, ".{index}"),
+            Segment::Map { key } => write!(place, ".{key}"),
+            Segment::Enum { .. } | Segment::Unknown => Ok(()),
         }
+        .expect("a String takes everything");
     }
     let message = error.inner().to_string();
     let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());

@@ -1,5 +1,7 @@
 //! The base, tested through HTTP as every service has it.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests panic as tests do")]
+
 mod builtin;
 mod errors;
 mod stop;

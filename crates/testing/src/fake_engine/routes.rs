@@ -93,10 +93,7 @@ fn listed(model: &EngineModel) -> Value {
 async fn metrics(State(shared): Fake) -> String {
     let started = shared.behaviour().started_unix_s.map(|s| format!("process_start_time_seconds {s}.25\n"));
     let running = shared.in_flight.load(std::sync::atomic::Ordering::SeqCst);
-    format!(
-        "{}vllm:num_requests_running{{engine=\"0\"}} {running}\nvllm:lora_requests_info{{max_lora=\"4\"}} 1.7e+09\n",
-        started.unwrap_or_default()
-    )
+    format!("{}vllm:num_requests_running{{engine=\"0\"}} {running}\n", started.unwrap_or_default())
 }
 
 /// Chat, completions, responses and embeddings alike: what differs is told by the path.

@@ -3,6 +3,8 @@
 mod local;
 mod pull;
 mod show;
+#[cfg(test)]
+mod tests;
 mod unpack;
 mod validate;
 

@@ -84,7 +84,7 @@ pub(super) fn show(pulled: &Pulled) {
 async fn fetch(client: &Client, name: &AgentName, dir: &Path) -> anyhow::Result<(Bundle, Option<Vec<u8>>)> {
     for _ in 0..ATTEMPTS {
         let bundle = client.bundle(name).await?.bundle;
-        check(&bundle).map_err(|unfit| unverified(unfit, &client.server()))?;
+        check(&bundle, name).map_err(|unfit| unverified(unfit, &client.server()))?;
         let target = dir.join(name.as_str());
         if Local::read(&target).with_context(|| format!("cannot read {}", target.display()))?.has(bundle.digest) {
             return Ok((bundle, None));

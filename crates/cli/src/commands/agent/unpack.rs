@@ -5,6 +5,7 @@ use std::io::{self, Read};
 
 use flate2::read::GzDecoder;
 use remora_agents_server::bundle::{digest, inside, sha256};
+use remora_types::AgentName;
 use remora_types::agents::{Bundle, BundleFile};
 use thiserror::Error;
 
@@ -19,6 +20,8 @@ pub(super) const MAX_BYTES: u64 = 256 << 20;
 pub(super) enum Unfit {
     #[error("the bundle is larger than the {MAX_FILES} files or {MAX_BYTES} bytes that are taken")]
     TooLarge,
+    #[error("the bundle is another one: {0}")]
+    WrongName(AgentName),
     #[error("the bundle's digest is not that of its files")]
     WrongDigest,
     #[error("the bundle has a file at {0:?}, which is no plain path inside of it")]
@@ -35,8 +38,11 @@ pub(super) enum Unfit {
     Broken(#[source] io::Error),
 }
 
-/// Checks that what a bundle says about itself fits together.
-pub(super) fn check(bundle: &Bundle) -> Result<(), Unfit> {
+/// Checks that a bundle is the one that was asked for, that it is not too large, and that what it says fits together.
+pub(super) fn check(bundle: &Bundle, name: &AgentName) -> Result<(), Unfit> {
+    if bundle.name != *name {
+        return Err(Unfit::WrongName(bundle.name.clone()));
+    }
     let mut size: u64 = 0;
     for file in &bundle.files {
         if inside(&file.path).ok().as_deref() != Some(&file.path) {
@@ -50,11 +56,12 @@ pub(super) fn check(bundle: &Bundle) -> Result<(), Unfit> {
     if digest(&bundle.files) == bundle.digest { Ok(()) } else { Err(Unfit::WrongDigest) }
 }
 
-/// The files of an archive, each checked against the bundle's list; nothing less, nothing more.
+/// The files of an archive, each checked against the list of a bundle that [`check`] has passed; nothing less, nothing more.
 pub(super) fn unpack(archive: &[u8], bundle: &Bundle) -> Result<BTreeMap<String, Vec<u8>>, Unfit> {
     let mut announced: BTreeMap<&str, &BundleFile> = bundle.files.iter().map(|f| (f.path.as_str(), f)).collect();
     // Headers and padding take at most 2 KiB a file; with them, a bomb ends soon after its announced size.
-    let limit = bundle.size_bytes + 2048 * (bundle.files.len() as u64 + 2);
+    let announced_bytes: u64 = bundle.files.iter().map(|f| f.size_bytes).sum();
+    let limit = announced_bytes + 2048 * (bundle.files.len() as u64 + 2);
     let mut tar = tar::Archive::new(GzDecoder::new(archive).take(limit));
     let mut files = BTreeMap::new();
     for entry in tar.entries().map_err(Unfit::Broken)? {

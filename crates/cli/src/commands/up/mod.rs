@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
@@ -113,33 +113,34 @@ pub(crate) async fn run(args: UpArgs, json: bool) -> anyhow::Result<()> {
     } else {
         output::line(&banner::opening(&bound));
     }
-    let manager = bound.manager.url();
+    let (gateway, manager) = (bound.gateway.url(), bound.manager.url());
     let (services, control) = bound.into_services(&stop).await?;
     let process =
         services.into_iter().fold(Process::new("up").control_socket(control).stop(stop.clone()), Process::add);
     let outcome = tokio::select! {
         outcome = process.run() => outcome,
-        never = announce(&manager, started, json) => match never {},
+        never = announce(&gateway, &manager, started, json) => match never {},
     };
     outcome.context("Remora stopped")?;
     output::note("stopped");
     Ok(())
 }
 
-/// Says when the first engine answers, and until then why one does not.
-async fn announce(manager: &str, started: Instant, json: bool) -> Infallible {
-    if let Ok(client) = Client::new(manager) {
+/// Says when the first engine can be asked through the gateway, and until then why it cannot.
+async fn announce(gateway: &str, manager: &str, started: Instant, json: bool) -> Infallible {
+    if let (Ok(gateway), Ok(manager)) = (Client::new(gateway), Client::new(manager)) {
         let mut told = None;
-        let mut lists = Engines::new(client).watch();
+        let mut lists = Engines::new(manager).watch();
         while let Some(list) = lists.next().await {
             if let Some(engine) = list.engines.iter().find(|e| e.state == EngineState::Ready) {
+                wait_until_ready(&gateway).await;
                 let models: Vec<_> = engine.models.iter().map(|m| m.id.as_str()).collect();
                 output::line(&banner::ready(&models, started.elapsed(), json));
                 break;
             }
             let failed = list.engines.iter().find(|e| e.state == EngineState::Failed);
-            let why = failed
-                .map(|e| format!("engine {} failed: {}", e.id, e.detail.as_deref().unwrap_or("it does not say why")));
+            let why =
+                failed.map(|e| format!("engine {} failed: {}", e.id, e.detail.as_deref().unwrap_or("no reason given")));
             if let Some(why) = why.filter(|why| told.as_ref() != Some(why)) {
                 output::note(&why);
                 told = Some(why);
@@ -147,4 +148,11 @@ async fn announce(manager: &str, started: Instant, json: bool) -> Infallible {
         }
     }
     std::future::pending().await
+}
+
+/// The gateway hears of an engine a moment after model-manager.
+async fn wait_until_ready(gateway: &Client) {
+    while !gateway.ready().await.is_ok_and(|readiness| readiness.ready) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
