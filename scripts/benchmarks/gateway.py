@@ -25,8 +25,8 @@ RATE, GENTLE_RATE = 1000, 50
 # A model at 50 tokens per second and stream, and one that is never waited for.
 PACED, FLOOD = "bench", "bench-flood"
 EVENTS, GAP_MS, FLOOD_EVENTS = 50, 20, 500
-# As above: for all, and for LiteLLM.
-STREAMS, GENTLE_STREAMS = 32, 4
+# As above for the paced ones; those without a pause are few enough for LiteLLM to serve each of them.
+STREAMS, GENTLE_STREAMS, FLOOD_STREAMS = 32, 4, 8
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _measure(plan: Plan, direct: Server, theirs: Server, ours: Server, python: S
         gentle_latency=plan.compare("gateway: latency at a gentle rate", slow, latency(GENTLE_RATE)),
         paced=plan.compare("gateway: streams", quick, streams(PACED, STREAMS, EVENTS * GAP_MS)),
         gentle_paced=plan.compare("gateway: few streams", slow, streams(PACED, GENTLE_STREAMS, EVENTS * GAP_MS)),
-        flood=plan.compare("gateway: streams without a pause", everyone, streams(FLOOD, STREAMS)),
+        flood=plan.compare("gateway: streams without a pause", everyone, streams(FLOOD, FLOOD_STREAMS)),
     )
 
 
@@ -139,7 +139,7 @@ def _text(measured: Measured) -> str:
             _latency(measured),
             f"Whole answers over {load.CONNECTIONS} connections, as fast as they go:",
             _requests(measured.requests),
-            f"{STREAMS} streams ({GENTLE_STREAMS} for LiteLLM's paced ones), at that pace and without any:",
+            f"{STREAMS} streams at that pace ({GENTLE_STREAMS} of LiteLLM's), and {FLOOD_STREAMS} without any:",
             _streams(measured),
         ]
     )

@@ -79,8 +79,10 @@ def streaming(server: Server, path: str, seconds: int, model: str, streams: int,
     command += ["--streams", streams, "--spread-ms", spread_ms, "--seconds", seconds]
     with _Watch(server) as watch:
         seen = json.loads(_run(command, seconds))
-    if seen["failed"] or not seen["events"]:
+    if seen["failed"]:
         raise RuntimeError(f"{server.name}{path}: {seen['failed']} streams failed, the first with {seen['failure']}")
+    if not seen["events"]:
+        raise RuntimeError(f"{server.name}{path}: not one event in {seconds} s")
     return {
         "events_per_s": seen["events"] / seen["seconds"],
         "ttft_p50_ms": seen["ttft_ms"]["p50"],

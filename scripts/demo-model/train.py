@@ -1,6 +1,6 @@
 """Makes the demo model from nothing: tokenizer, training, examination, and the files for vLLM and llama.cpp.
 
-    python train.py [--out DIR] [--steps N] [--seed N]
+    python train.py [--out DIR] [--start DIR] [--steps N] [--rate R] [--seed N]
 
 Takes about half an hour on two CPU cores. `train_adapter.py` makes the adapter afterwards.
 """
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast, set_seed
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast, set_seed
 
 import batches
 import dialogues
@@ -109,30 +109,36 @@ def short_first(encoder: batches.Encoder, steps: int, seed: int) -> Iterator[bat
     return itertools.chain(itertools.islice(short, int(steps * SHORT_SHARE)), full)
 
 
-def train(tokenizer: PreTrainedTokenizerFast, out: Path, steps: int, seed: int) -> LlamaForCausalLM:
+def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, data: Iterator[batches.Batch], arguments: argparse.Namespace) -> None:
     """Trains the model and saves it at every examination, so that an interruption loses little."""
-    encoder = batches.Encoder(tokenizer)
-    model = new_model()
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
-    probe = evaluate.held_out(encoder, dialogues.dialogue, 200)
-    for step in steps_of(model, short_first(encoder, steps, seed), steps, LEARNING_RATE):
-        if step % EXAMINE_EVERY == 0 or step == steps:
+    probe = evaluate.held_out(batches.Encoder(tokenizer), dialogues.dialogue, 200)
+    for step in steps_of(model, data, arguments.steps, arguments.rate):
+        if step % EXAMINE_EVERY == 0 or step == arguments.steps:
             print(f"step {step}: {100 * evaluate.examine(model, probe).rate():.1f} % of {len(probe)} dialogues' answers right", flush=True)
-            model_files.save(model, tokenizer, out / "safetensors")
-            export_gguf.export(out / "safetensors", out / "remora-demo.gguf")
-    return model
+            model_files.save(model, tokenizer, arguments.out / "safetensors")
+            export_gguf.export(arguments.out / "safetensors", arguments.out / "remora-demo.gguf")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=evaluate.COMMITTED)
+    parser.add_argument("--start", type=Path, help="go on with the model in this folder instead of starting from nothing")
     parser.add_argument("--steps", type=int, default=4500)
+    parser.add_argument("--rate", type=float, default=LEARNING_RATE)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     set_seed(arguments.seed)
-    tokenizer = bpe.train(arguments.seed)
-    model = train(tokenizer, arguments.out, arguments.steps, arguments.seed)
+    if arguments.start:
+        tokenizer = AutoTokenizer.from_pretrained(arguments.start)
+        model = LlamaForCausalLM.from_pretrained(arguments.start, dtype=torch.float32)
+        data = batches.endless(batches.Encoder(tokenizer), dialogues.dialogue, arguments.seed, TOKENS_PER_BATCH)
+    else:
+        tokenizer = bpe.train(arguments.seed)
+        model = new_model()
+        data = short_first(batches.Encoder(tokenizer), arguments.steps, arguments.seed)
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
+    train(model, tokenizer, data, arguments)
     samples = evaluate.held_out(batches.Encoder(tokenizer), dialogues.dialogue, 2000)
     print(f"\n{len(samples)} held-out dialogues\n\n{evaluate.examine(model, samples).table()}")
 

@@ -5,14 +5,16 @@
 //! runs anything.
 //!
 //! One task reads the folder ([`folder::Scanner`]); requests are answered from the immutable table it made last
-//! ([`folder::Snapshot`]), where every body lies beside the `ETag` that was computed from those very bytes. So there is no
-//! path arithmetic at request time, and nothing outside of the table can be reached.
+//! ([`folder::Snapshot`]), where every body lies beside the `ETag` that was computed from those very bytes. So there is
+//! no path arithmetic at request time, and nothing outside of the table can be reached.
 
 pub mod api;
 pub mod bundle;
 pub mod config;
 pub mod folder;
 mod state;
+
+use std::sync::Arc;
 
 use remora_service::{Listener, Service, Stop};
 use serde_json::json;
@@ -37,7 +39,7 @@ pub async fn service(config: &Config, listener: Listener, stop: &Stop) -> Result
     }
     let (for_ready, for_details) = (folder.clone(), folder.clone());
     let missing = format!("there is no folder {}; make it, or set agents_server.root", root.display());
-    let service = Service::new(NAME, listener, api::routes(AppState { folder, stop: stop.clone() }))
+    let service = Service::new(NAME, listener, api::routes(AppState { folder, stop: Arc::new(stop.clone()) }))
         .ready(move || if for_ready.current().exists { Vec::new() } else { vec![missing.clone()] })
         .details(move || {
             let snapshot = for_details.current();

@@ -11,6 +11,7 @@ use crate::folder::Folder;
 pub struct AppState {
     /// The folder.
     pub folder: Arc<Folder>,
-    /// Ends event streams.
-    pub stop: Stop,
+    /// Ends event streams. Shared, since the state is cloned for every request and each token of a `Stop` takes a lock
+    /// for that.
+    pub stop: Arc<Stop>,
 }

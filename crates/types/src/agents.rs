@@ -98,7 +98,8 @@ pub struct Manifest {
     pub max_turns: u32,
     /// The tool whose call ends a run.
     pub termination: Option<String>,
-    /// Known keys that only client-side runners act on (`limits`, `node_types`, `priority`, `registries`, …), as written.
+    /// Known keys that only client-side runners act on (`limits`, `node_types`, `priority`, `registries`, …), as
+    /// written.
     pub runner: Map<String, Value>,
 }
 

@@ -44,7 +44,8 @@ pub(super) async fn bundle(
     respond(&entry.detail, &method, &headers).await.map_err(ApiError::internal)
 }
 
-/// A bundle's files as a `tar.gz`, files at its root. Its `ETag` is the bundle's digest, and equal digests mean equal bytes.
+/// A bundle's files as a `tar.gz`, files at its root. Its `ETag` is the bundle's digest, and equal digests mean equal
+/// bytes.
 #[utoipa::path(method(get, head), path = "/bundles/{name}/archive.tar.gz", tag = "bundles",
     params(("name" = String, Path, description = "The bundle's folder")),
     responses(

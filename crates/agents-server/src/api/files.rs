@@ -15,8 +15,8 @@ use crate::state::AppState;
 /// How often a file that changes under our hands is looked at anew.
 const ATTEMPTS: usize = 3;
 
-/// A file, byte for byte. Its `ETag` is its SHA-256; `If-None-Match`, `If-Match`, `Range` and `If-Range` are understood.
-/// Dotfiles and whatever a link finds outside of the folder do not exist.
+/// A file, byte for byte. Its `ETag` is its SHA-256; `If-None-Match`, `If-Match`, `Range` and `If-Range` are
+/// understood. Dotfiles and whatever a link finds outside of the folder do not exist.
 #[utoipa::path(method(get, head), path = "/agents/{*path}", tag = "files",
     params(
         ("path" = String, Path, description = "Relative to the agents folder, `lint/bundle.yaml` say"),

@@ -24,7 +24,7 @@ pub(super) fn read(folder: &str, document: Document, contents: &Contents<'_>, fi
     let mut fields = Fields::new(document.fields, "");
 
     let name = name(&mut fields, folder, findings);
-    let version = fields.text("version", findings).and(document.version);
+    let version = fields.text("version", findings).map(|parsed| document.version.unwrap_or(parsed));
     let description = fields.filled_text("description", findings);
     let model = model(&mut fields, findings);
     let prompt = prompt(&mut fields, findings);

@@ -1,7 +1,7 @@
 //! Reading bundles: five shapes of `bundle.yaml`, one model.
 //!
-//! Pure: a bundle is a table of paths and bytes. The server fills it from its snapshot and `remora agent validate` from a
-//! folder on disk, so that both say the same about the same files.
+//! Pure: a bundle is a table of paths and bytes. The server fills it from its snapshot and `remora agent validate` from
+//! a folder on disk, so that both say the same about the same files.
 //!
 //! One reader knows the keys of every shape instead of five readers one shape each: real files mix them (the current
 //! shape with a `version`, say), and a key is unknown only if no shape has it.

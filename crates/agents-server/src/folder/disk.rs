@@ -1,8 +1,8 @@
 //! Files too large for memory: read from disk for every request, each block checked before it is sent.
 //!
-//! The `ETag` was computed when the file was scanned, and a file can be rewritten while it is being sent. So the scan keeps
-//! a hash of every block; a block that has changed since cuts the transfer, and no reader ends up with bytes that do
-//! not belong to their `ETag`.
+//! The `ETag` was computed when the file was scanned, and a file can be rewritten while it is being sent. So the scan
+//! keeps a hash of every block; a block that has changed since cuts the transfer, and no reader ends up with bytes that
+//! do not belong to their `ETag`.
 
 use std::fs::File;
 use std::io;
@@ -43,8 +43,8 @@ impl OnDisk {
         self.length == 0
     }
 
-    /// The bytes `start..end`, block by block. Fails at once where the first of them have changed since the scan, and in
-    /// mid-stream where later ones have.
+    /// The bytes `start..end`, block by block. Fails at once where the first of them have changed since the scan, and
+    /// in mid-stream where later ones have.
     pub async fn read(&self, start: u64, end: u64) -> io::Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
         let reader = Reader { file: None, on_disk: self.clone(), at: start, end };
         let (reader, first) = if start < end {

@@ -117,7 +117,8 @@ async fn a_tag_always_belongs_to_its_bytes() {
         assert!(Instant::now() < end, "only {} versions were seen", tags.len());
         for path in ["/agents/f", "/agents/g"] {
             let response = server.get(path).await;
-            // A file that is rewritten in place is empty for a moment; one on disk may never be the same twice in a row.
+            // A file that is rewritten in place is empty for a moment; one on disk may never be the same twice in a
+            // row.
             if response.status() == 503 {
                 continue;
             }

@@ -26,6 +26,10 @@ const IDLE: Duration = Duration::from_secs(4);
 /// Most unused connections kept to one engine.
 const IDLE_CONNECTIONS: usize = 256;
 
+/// What the pool knows an engine by. It hashes this byte by byte several times a request, and there is one pool for each
+/// engine, so the shortest name does.
+const POOL_KEY: &str = "http://e";
+
 /// An engine as the gateway reaches it: its connections, and what every request to it has in common.
 ///
 /// It lives as long as the engine runs at that address: a restarted engine gets a new one, so that no request meets a
@@ -40,7 +44,7 @@ pub(crate) struct Upstream {
 
 #[derive(Debug)]
 enum AnyClient {
-    Tcp(Client<HttpConnector, Pieces>),
+    Tcp(Client<TcpConnector, Pieces>),
     Unix(Client<UnixConnector, Pieces>),
 }
 
@@ -51,12 +55,12 @@ impl Upstream {
         authorization: Option<HeaderValue>,
         connect_timeout: Duration,
     ) -> Result<Self, InvalidUri> {
-        let mut uris = Vec::with_capacity(Endpoint::ALL.len());
-        for endpoint in Endpoint::ALL {
-            uris.push(address.url(endpoint.path()).parse::<Uri>()?);
-        }
-        let uris: [Uri; Endpoint::ALL.len()] = uris.try_into().expect("one for each endpoint");
-        let authority = uris[0].authority().map_or("localhost", |a| a.as_str());
+        let target: Uri = address.url("/").parse()?;
+        let prefix = target.path().trim_end_matches('/');
+        let uri = |endpoint: Endpoint| format!("{POOL_KEY}{prefix}{}", endpoint.path()).parse::<Uri>();
+        let uris = Endpoint::ALL.into_iter().map(uri).collect::<Result<Vec<_>, _>>()?;
+        let uris = uris.try_into().expect("one for each endpoint");
+        let authority = target.authority().map_or("localhost", |authority| authority.as_str());
         let host = HeaderValue::from_str(authority).expect("an authority is a legal header value");
         let mut builder = Client::builder(TokioExecutor::new());
         builder
@@ -66,10 +70,10 @@ impl Upstream {
             .set_host(false);
         let client = match address {
             EngineAddress::Tcp { .. } => {
-                let mut connector = HttpConnector::new();
-                connector.set_nodelay(true);
-                connector.set_connect_timeout(Some(connect_timeout));
-                AnyClient::Tcp(builder.build(connector))
+                let mut http = HttpConnector::new();
+                http.set_nodelay(true);
+                http.set_connect_timeout(Some(connect_timeout));
+                AnyClient::Tcp(builder.build(TcpConnector { target, http }))
             }
             EngineAddress::Unix(path) => {
                 let connector = UnixConnector { path: path.as_path().into(), timeout: connect_timeout };
@@ -100,6 +104,27 @@ impl Upstream {
             AnyClient::Tcp(client) => client.request(request),
             AnyClient::Unix(client) => client.request(request),
         }
+    }
+}
+
+/// Connects to one address, whatever the URI says.
+#[derive(Debug, Clone)]
+struct TcpConnector {
+    target: Uri,
+    http: HttpConnector,
+}
+
+impl tower::Service<Uri> for TcpConnector {
+    type Response = <HttpConnector as tower::Service<Uri>>::Response;
+    type Error = <HttpConnector as tower::Service<Uri>>::Error;
+    type Future = <HttpConnector as tower::Service<Uri>>::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.http.poll_ready(context)
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        self.http.call(self.target.clone())
     }
 }
 
@@ -137,8 +162,8 @@ mod tests {
     fn only_the_listed_paths_have_an_address() {
         let engine = |address: &str| Upstream::new(&address.parse().unwrap(), None, Duration::from_secs(1)).unwrap();
         let prefixed = engine("http://box:9/openai/v1");
-        assert_eq!(prefixed.uri(Endpoint::ChatCompletions), "http://box:9/openai/v1/chat/completions");
-        assert_eq!(prefixed.uri(Endpoint::Tokenize), "http://box:9/openai/tokenize");
+        assert_eq!(prefixed.uri(Endpoint::ChatCompletions).path(), "/openai/v1/chat/completions");
+        assert_eq!(prefixed.uri(Endpoint::Tokenize).path(), "/openai/tokenize");
         assert_eq!(prefixed.host(), "box:9");
         assert_eq!(engine("unix:/run/e.sock").host(), "localhost");
     }

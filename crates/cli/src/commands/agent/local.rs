@@ -56,8 +56,8 @@ pub(super) struct Local {
 }
 
 impl Local {
-    /// Reads the folder; a missing one is empty. A manifest that cannot be understood counts as none, so that every file
-    /// is taken for the user's own.
+    /// Reads the folder; a missing one is empty. A manifest that cannot be understood counts as none, so that every
+    /// file is taken for the user's own.
     pub(super) fn read(folder: &Path) -> io::Result<Self> {
         let mut local = Self::default();
         if folder.symlink_metadata().is_err() {
@@ -138,7 +138,8 @@ pub(super) fn copy(from: &Path, to: &Path, path: &str) -> io::Result<()> {
     }
 }
 
-/// Makes the folders that `path` needs. A kept file where the server now has a folder, or the other way round, is an error.
+/// Makes the folders that `path` needs. A kept file where the server now has a folder, or the other way round, is an
+/// error.
 fn make_room(folder: &Path, path: &Path) -> io::Result<PathBuf> {
     let full = folder.join(path);
     if let Some(parent) = full.parent() {

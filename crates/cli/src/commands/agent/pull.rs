@@ -1,7 +1,7 @@
 //! `remora agent pull`: a bundle from a server into a folder.
 //!
-//! Downloaded whole, checked file by file, put together beside its place, then swapped in with one rename: a reader of the
-//! folder sees the old bundle or the new one, and a failure at any point leaves the old one.
+//! Downloaded whole, checked file by file, put together beside its place, then swapped in with one rename: a reader of
+//! the folder sees the old bundle or the new one, and a failure at any point leaves the old one.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,4 +1,5 @@
-//! Unpacking an archive from a server that is not trusted: bounded, plain files only, and exactly those that were announced.
+//! Unpacking an archive from a server that is not trusted: bounded, plain files only, and exactly those that were
+//! announced.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -56,7 +57,8 @@ pub(super) fn check(bundle: &Bundle, name: &AgentName) -> Result<(), Unfit> {
     if digest(&bundle.files) == bundle.digest { Ok(()) } else { Err(Unfit::WrongDigest) }
 }
 
-/// The files of an archive, each checked against the list of a bundle that [`check`] has passed; nothing less, nothing more.
+/// The files of an archive, each checked against the list of a bundle that [`check`] has passed; nothing less, nothing
+/// more.
 pub(super) fn unpack(archive: &[u8], bundle: &Bundle) -> Result<BTreeMap<String, Vec<u8>>, Unfit> {
     let mut announced: BTreeMap<&str, &BundleFile> = bundle.files.iter().map(|f| (f.path.as_str(), f)).collect();
     // Headers and padding take at most 2 KiB a file; with them, a bomb ends soon after its announced size.
