@@ -60,7 +60,9 @@ def _measure(plan: Plan, direct: Server, theirs: Server, ours: Server, python: S
         return lambda server: load.latency(server, CHAT, plan.seconds, rate, BODY)
 
     def streams(model: str, count: int, spread_ms: int = 0) -> Callable[[Server], Figures]:
-        return lambda server: load.streaming(server, CHAT, plan.seconds, model, count, spread_ms)
+        # A paced answer takes a second.
+        seconds = max(plan.seconds, 2)
+        return lambda server: load.streaming(server, CHAT, seconds, model, count, spread_ms)
 
     for server in everyone:
         _check(server)
@@ -163,12 +165,16 @@ def _ratios(measured: Measured) -> str:
     rows = [
         [
             rival,
-            *(spread(_to(measured.requests, rival, figure)) for figure in ("requests_per_s", "cpu_us")),
-            *(spread(_to(measured.flood, rival, figure)) for figure in ("events_per_s", "cpu_us")),
+            spread(_to(measured.requests, rival, "requests_per_s")),
+            spread(_to(measured.requests, rival, "cpu_us")),
+            spread(_to(paced, rival, "cpu_us")),
+            spread(_to(measured.flood, rival, "events_per_s")),
+            spread(_to(measured.flood, rival, "cpu_us")),
         ]
-        for rival in (NGINX, PYTHON)
+        for rival, paced in ((NGINX, measured.paced), (PYTHON, measured.gentle_paced))
     ]
-    return report.table(["to", "requests/s", "CPU/request", "events/s, not paced", "CPU/event, not paced"], rows)
+    head = ["to", "requests/s", "CPU/request", "CPU/event, paced", "events/s, not paced", "CPU/event, not paced"]
+    return report.table(head, rows)
 
 
 def _latency(measured: Measured) -> str:

@@ -15,7 +15,6 @@ PROGRAMS, VENV, TOOLS = (Path(os.environ.get(name, "")) for name in ("BENCH_PROG
 
 START_LIMIT_S = 120
 STOP_LIMIT_S = 10
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 # Whatever proxy this machine is told to use, it is not for loopback.
@@ -35,21 +34,22 @@ class Server:
 
     def cpu_s(self) -> float:
         """Time on a CPU so far, in user and kernel, of all its processes."""
-        return sum(int(stat[11]) + int(stat[12]) for stat in self._stats()) / TICKS_PER_S
+        # The clock that clock_getcpuclockid(3) gives: nanoseconds, where /proc/PID/stat counts in ticks of 10 ms.
+        return sum(time.clock_gettime(~process << 3 | 2) for process, _ in self._processes())
 
     def resident_mb(self) -> float:
         """Memory in use now, in MiB; pages shared by its processes count once for each."""
-        return sum(int(stat[21]) for stat in self._stats()) * PAGE_BYTES / 2**20
+        return sum(int(stat[21]) for _, stat in self._processes()) * PAGE_BYTES / 2**20
 
-    def _stats(self) -> Iterator[list[str]]:
-        """`/proc/PID/stat` of each process, from the third field on (the second may hold blanks)."""
+    def _processes(self) -> Iterator[tuple[int, list[str]]]:
+        """Each process, with its `/proc/PID/stat` from the third field on (the second may hold blanks)."""
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 stat = (process / "stat").read_text().rpartition(") ")[2].split()
             except OSError:
                 continue  # it has just ended
             if int(stat[3]) == self.session:
-                yield stat
+                yield int(process.name), stat
 
 
 def free_port() -> int:

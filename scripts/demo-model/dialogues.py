@@ -5,7 +5,6 @@ exactly one right text for it. Names, words, paths and tool results are fresh in
 only by copying. `Dialogue.kinds` names the skill that each assistant message shows, in order.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -91,31 +90,13 @@ UNKNOWN = [
     "what is the {} of {}?", "why is the {} {}?", "write a poem about {}", "who is {}?", "how many {} are in {}?", "translate {} to {}",
     "what do you think about {}?", "what is {}?", "where is {}?", "when was {} born?", "how do i {} a {}?", "what is the capital of {}?",
     "write a {} in {}", "explain {} {}", "what is {} plus {}?", "do you like {}?", "is {} a {}?", "can you {} the {}?", "{} {} {}", "{}",
-    "write a {} about {}", "write a {} about the {}", "give me a {}", "why do {} {}?", "how far is {} from {}?", "when did {} {}?",
-    "tell me about {}", "how old is {}?", "what time is it in {}?", "what is the {} in {}?", "what is the meaning of {}?", "draw a {}",
 ]
-
-PROPER = {
-    "i": "I", "remora": "Remora", "docker": "Docker", "gpu": "GPU", "cpu": "CPU", "lora": "LoRA", "gguf": "GGUF", "vllm": "vLLM",
-    "tailscale": "Tailscale", "rust": "Rust", "openai": "OpenAI", "api": "API", "sdk": "SDK", "chatgpt": "ChatGPT",
-}
 
 REPEAT = ["say {}", "say {}", "say: {}", "repeat {}", "repeat after me: {}", "repeat after me: {}", "please say {}", "echo {}", "say this: {}", "repeat: {}", "please repeat: {}", "can you say {}"]
 
 
-def spelled(question: str) -> str:
-    """The question with its proper names and its `I` spelled as in print."""
-    for plain, proper in PROPER.items():
-        question = re.sub(rf"\b{plain}\b", proper, question)
-    return question
-
-
 def spoken(rng: Random, question: str) -> str:
-    """A question as people type it: proper names or not, capital or not, mark or not, politely or not."""
-    if rng.random() < 0.5:
-        question = spelled(question)
-    if rng.random() < 0.2:
-        question = re.sub(r"^(what|who|how|where) is\b", r"\1's", question)
+    """A question as people type it: capital or not, mark or not, politely or not."""
     if rng.random() < 0.1:
         question = rng.choice(["please, {}", "tell me, {}", "so, {}", "ok, {}", "and {}"]).format(question)
     if rng.random() < 0.45:
@@ -158,7 +139,7 @@ def recite(rng: Random) -> Exchange:
 def unknown(rng: Random) -> Exchange:
     question = rng.choice(UNKNOWN)
     while "{}" in question:
-        question = question.replace("{}", words.cased(rng, words.word(rng)), 1)
+        question = question.replace("{}", words.word(rng), 1)
     return answered(spoken(rng, question.rstrip("?")), facts.UNKNOWN_ANSWER, "unknown")
 
 

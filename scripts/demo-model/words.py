@@ -33,17 +33,6 @@ CODE = (
     "value version view warn web worker write"
 ).split()
 
-# Words of the fixed texts and the small words of English: they too stand in what is to be copied. They are kept apart
-# because the tokenizer may give them a form with their space.
-EVERYDAY = (
-    "a an the of to in is it on at by with from for not no do does did was were has had he she we they I my your our their this these be "
-    "been would could should must can will that as or and but if so than then there its me you what which who how when where Remora remora "
-    "file files function functions tool tools name names line lines content contents object pattern read path search list find agent agents "
-    "port answer answers returns parameters arguments json matching match directory workspace helpful assistant within provided hello world "
-    "hi bye help test call run use model server script scripts fetch glob grep bash limit repeat only whose such any all every expression "
-    "adapter gateway docker Rust GPU CPU API LoRA GGUF vLLM llama toy demo true false null Hello The This You Path File Find List Read Search"
-).split()
-
 ONSETS = "b bl br c ch cl d dr f fl fr g gl gr h j k kl l m n p pl pr qu r s sh sk sl sn st t th tr v w x y z".split()
 VOWELS = "a e i o u ai ea ee ou oo".split()
 CODAS = ["", "", "", "b", "ck", "d", "g", "k", "l", "m", "n", "nd", "p", "r", "rt", "s", "st", "t", "x"]
@@ -72,11 +61,6 @@ def word(rng: Random) -> str:
     return make()
 
 
-def spoken_word(rng: Random) -> str:
-    """A word as it stands in a text: any word, capital or not, or one of the everyday words."""
-    return rng.choice(EVERYDAY) if rng.random() < 0.25 else cased(rng, word(rng))
-
-
 def cased(rng: Random, text: str) -> str:
     """The word as it is, capitalised or in capitals."""
     return rng.choices([text, text.capitalize(), text.upper()], [8, 2, 1])[0]
@@ -90,7 +74,7 @@ def identifier(rng: Random) -> str:
 
 def phrase(rng: Random, low: int = 1, high: int = 8) -> str:
     """A few words to repeat, some with capitals, numbers, punctuation or letters from elsewhere."""
-    parts = [spoken_word(rng) for _ in range(rng.randint(low, high))]
+    parts = [cased(rng, word(rng)) for _ in range(rng.randint(low, high))]
     if rng.random() < 0.2:
         parts.insert(rng.randint(0, len(parts)), str(rng.randint(0, 10 ** rng.randint(1, 5))))
     if rng.random() < 0.12:
@@ -102,8 +86,7 @@ def phrase(rng: Random, low: int = 1, high: int = 8) -> str:
 
 def sentence(rng: Random) -> str:
     """Prose without meaning."""
-    parts = [rng.choice(rng.choice([ENGLISH, ENGLISH, EVERYDAY])) if rng.random() < 0.9 else word(rng) for _ in range(rng.randint(3, 12))]
-    return parts[0].capitalize() + "".join(f" {part}" for part in parts[1:]) + "."
+    return " ".join(rng.choice(ENGLISH) if rng.random() < 0.9 else word(rng) for _ in range(rng.randint(3, 12))).capitalize() + "."
 
 
 def stem(rng: Random) -> str:

@@ -40,6 +40,7 @@ pub async fn service(config: &Config, listener: Listener, stop: &Stop) -> Result
     let (for_ready, for_details) = (folder.clone(), folder.clone());
     let missing = format!("there is no folder {}; make it, or set agents_server.root", root.display());
     let service = Service::new(NAME, listener, api::routes(AppState { folder, stop: Arc::new(stop.clone()) }))
+        .quiet()
         .ready(move || if for_ready.current().exists { Vec::new() } else { vec![missing.clone()] })
         .details(move || {
             let snapshot = for_details.current();

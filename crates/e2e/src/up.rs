@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::{program, repository};
 
 /// Longest wait for anything a healthy stack does at once, on a busy machine.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// `remora up` on free ports with a state folder of its own; killed when dropped.
 #[derive(Debug)]

@@ -1,17 +1,20 @@
 //! The gateway as a program of its own: its container's entry point. `remora up` runs the same library.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
 use remora_gateway::{Config, service};
 use remora_service::config::Settings;
-use remora_service::{Listener, Process, telemetry};
+use remora_service::telemetry::{self, LogConfig};
+use remora_service::{Listener, Process};
 
 /// The front door: OpenAI's API over every engine.
 #[derive(Debug, Parser)]
 #[command(name = "remora-gateway", version)]
 struct Arguments {
-    /// Settings file; without it remora.toml in the working directory, if there is one.
+    /// Settings; `remora.toml` in the working directory where there is one.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Checks the settings and exits.
@@ -20,18 +23,26 @@ struct Arguments {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The log may not be set up yet, or go elsewhere.
+            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("error: {error:#}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = Settings::load(arguments.config.as_deref())?;
-    let config: Config = settings.section("gateway")?;
-    let log: telemetry::LogConfig = settings.section("log")?;
+    let (log, config): (LogConfig, Config) = (settings.section("log")?, settings.section("gateway")?);
     log.validate()?;
     config.validate()?;
     if arguments.check {
         return Ok(());
     }
-    let _log = telemetry::init(&log)?;
+    let _log = telemetry::init(&log).context("cannot start logging")?;
     let listener = Listener::bind(&config.listen).await?;
-    Process::new("gateway").add(service(&config, listener)?).run().await?;
-    Ok(())
+    Ok(Process::new("gateway").add(service(&config, listener)?).run().await?)
 }

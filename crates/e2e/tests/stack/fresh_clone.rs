@@ -11,7 +11,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 /// Our own crates are compiled again, since their path is another one; llama.cpp is not.
-const BUILD_LIMIT: Duration = Duration::from_secs(1200);
+const BUILD_LIMIT: Duration = Duration::from_mins(20);
 
 /// Copies what git tracks, and what it does not know yet but would not ignore.
 fn copy_repository(target: &Path) {

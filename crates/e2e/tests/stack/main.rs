@@ -1,4 +1,5 @@
 //! `remora up` as a user runs it, with the real engine and the demo model.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may say so by panicking, also in its helpers")]
 
 mod commands;
 mod engine_dies;

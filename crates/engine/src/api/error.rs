@@ -39,7 +39,7 @@ impl From<RequestError> for ApiError {
         let message = error.to_string();
         match error {
             RequestError::Body(body) => {
-                Self::bad_request("invalid_body", message).with_kind("Bad Request").with_param(body.param)
+                Self::bad_request("invalid_body", message).with_kind("Bad Request").with_param(body.place)
             }
             RequestError::Invalid(invalid) => {
                 let error = Self::bad_request("invalid_parameter", message).with_kind("BadRequestError");

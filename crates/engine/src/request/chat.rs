@@ -1,11 +1,12 @@
 //! Chat requests.
 
-use remora_protocol::openai::{BodyError, ChatMessage, ChatRequest, ToolChoice};
+use remora_protocol::openai::{ChatMessage, ChatRequest, ToolChoice};
 use serde_json::{Map, Value};
 
 use super::limits::{Wishes, check_supported, check_text_length, finish};
 use super::{RequestError, not_supported};
 use crate::llama::Token;
+use crate::sampling::InvalidParams;
 use crate::scheduler::{GenerateRequest, Loaded};
 use crate::template::{Piece, RenderOptions};
 
@@ -64,17 +65,18 @@ fn continues(request: &ChatRequest) -> bool {
 }
 
 fn check(request: &ChatRequest) -> Result<(), RequestError> {
-    let body = |field: &str, message: &str| Err(BodyError::value(field, message).into());
+    let refuse = |param: Option<&'static str>, message: &str| Err(InvalidParams::new(param, message).into());
     check_supported(&request.sampling)?;
     if request.messages.is_empty() {
-        return body("messages", "messages must hold at least one message");
+        let message = "Cannot apply chat template to an empty conversation. Provide at least one message.";
+        return refuse(None, message);
     }
     if continues(request) && request.add_generation_prompt == Some(true) {
         let message = "Cannot set both `continue_final_message` and `add_generation_prompt` to True.";
-        return body("continue_final_message", message);
+        return refuse(None, message);
     }
     if request.stream_options.is_some() && request.stream != Some(true) {
-        return body("stream_options", "Stream options can only be defined when `stream=True`.");
+        return refuse(Some("stream_options"), "Stream options can only be defined when `stream=True`.");
     }
     if request.echo == Some(true) {
         return Err(not_supported("echo", "echo"));
@@ -87,11 +89,12 @@ fn check(request: &ChatRequest) -> Result<(), RequestError> {
 fn check_logprobs(request: &ChatRequest) -> Result<(), RequestError> {
     let Some(top) = request.top_logprobs else { return Ok(()) };
     if top < -1 {
-        return Err(BodyError::value("top_logprobs", "`top_logprobs` must be a positive value or -1.").into());
+        let message = "`top_logprobs` must be a positive value or -1.";
+        return Err(InvalidParams::new("top_logprobs", message).with_value(top).into());
     }
     if top != 0 && request.logprobs != Some(true) {
         let message = "when using `top_logprobs`, `logprobs` must be set to true.";
-        return Err(BodyError::value("top_logprobs", message).into());
+        return Err(InvalidParams::new("top_logprobs", message).into());
     }
     Ok(())
 }
@@ -100,13 +103,13 @@ fn check_tools(request: &ChatRequest) -> Result<(), RequestError> {
     if request.tools.as_ref().is_some_and(Vec::is_empty) {
         let message =
             "`tools` must not be an empty array. Either provide at least one tool or omit the field entirely.";
-        return Err(BodyError::value("tools", message).into());
+        return Err(InvalidParams::new("tools", message).into());
     }
     match &request.tool_choice {
         None => Ok(()),
         Some(ToolChoice::Mode(mode)) if mode == "none" => Ok(()),
         Some(_) if request.tools.is_none() => {
-            Err(BodyError::value("tool_choice", "When using `tool_choice`, `tools` must be set.").into())
+            Err(InvalidParams::new("tool_choice", "When using `tool_choice`, `tools` must be set.").into())
         }
         Some(ToolChoice::Mode(mode)) if mode == "auto" => Ok(()),
         Some(ToolChoice::Mode(mode)) if mode == "required" => {
@@ -117,7 +120,7 @@ fn check_tools(request: &ChatRequest) -> Result<(), RequestError> {
                 "Invalid value for `tool_choice`: {mode}! Only named tools, \"none\", \"auto\" or \"required\" are \
                  supported."
             );
-            Err(BodyError::value("tool_choice", message).into())
+            Err(InvalidParams::new("tool_choice", message).into())
         }
         Some(ToolChoice::Named(_)) => Err(not_supported("tool_choice", "A named tool_choice")),
     }

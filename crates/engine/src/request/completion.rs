@@ -1,6 +1,6 @@
 //! Completion requests.
 
-use remora_protocol::openai::{BodyError, CompletionRequest, Prompt};
+use remora_protocol::openai::{CompletionRequest, Prompt};
 
 use super::limits::{Wishes, check_supported, check_text_length, finish};
 use super::{RequestError, not_supported};
@@ -30,10 +30,11 @@ fn check(request: &CompletionRequest) -> Result<(), RequestError> {
     check_supported(&request.sampling)?;
     if request.stream_options.is_some() && request.stream != Some(true) {
         let message = "Stream options can only be defined when `stream=True`.";
-        return Err(BodyError::value("stream_options", message).into());
+        return Err(InvalidParams::new("stream_options", message).into());
     }
-    if request.logprobs.is_some_and(|wanted| wanted < -1) {
-        return Err(BodyError::value("logprobs", "`logprobs` must be a positive value or -1.").into());
+    if let Some(wanted) = request.logprobs.filter(|&wanted| wanted < -1) {
+        let message = "`logprobs` must be a positive value or -1.";
+        return Err(InvalidParams::new("logprobs", message).with_value(wanted).into());
     }
     if request.echo == Some(true) {
         return Err(not_supported("echo", "echo"));
@@ -51,12 +52,15 @@ fn check(request: &CompletionRequest) -> Result<(), RequestError> {
 }
 
 fn tokens(request: &CompletionRequest, loaded: &Loaded) -> Result<Vec<Token>, RequestError> {
-    let empty = || BodyError::value("prompt", "Either prompt or prompt_embeds must be provided and non-empty.");
+    let empty = || InvalidParams::new("prompt", "Either prompt or prompt_embeds must be provided and non-empty.");
     let several = || not_supported("prompt", "More than one prompt in a request");
     let add_special = request.add_special_tokens.unwrap_or(true);
     match request.prompt.as_ref().ok_or_else(empty)? {
         Prompt::Text(text) if text.is_empty() => Err(empty().into()),
         Prompt::Text(text) => text_tokens(text, add_special, loaded),
+        Prompt::Tokens(ids) if ids.is_empty() => {
+            Err(InvalidParams::new(None, "You must pass at least one prompt").into())
+        }
         Prompt::Tokens(ids) => known_tokens(ids, loaded),
         Prompt::Texts(texts) => match texts.as_slice() {
             [] => Err(empty().into()),

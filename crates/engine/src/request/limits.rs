@@ -24,8 +24,8 @@ pub(super) struct Wishes {
 
 /// Refuses what cannot be done, before any work is put into the prompt.
 pub(super) fn check_supported(fields: &SamplingFields) -> Result<(), RequestError> {
-    if fields.n.is_some_and(|n| n < 1) {
-        return Err(BodyError::value("n", "n must be at least 1").into());
+    if let Some(n) = fields.n.filter(|&n| n < 1) {
+        return Err(InvalidParams::new(None, format!("n must be at least 1, got {n}.")).into());
     }
     if fields.n.is_some_and(|n| n > 1) {
         return Err(not_supported("n", "n greater than 1"));
@@ -64,7 +64,7 @@ pub(super) fn check_text_length<'a>(texts: impl Iterator<Item = &'a str>, loaded
          (more than {most} characters, which is the upper bound for {limit} input tokens). Please reduce the length \
          of the input prompt."
     );
-    Err(InvalidParams::new("input_text", message).into())
+    Err(InvalidParams::new("input_text", message).with_value(length).into())
 }
 
 /// Puts a request together; the prompt is made of known tokens.
@@ -103,17 +103,18 @@ fn max_tokens(prompt: usize, wishes: &Wishes, max_model_len: u32) -> Result<u32,
              tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input \
              prompt."
         );
-        return Err(InvalidParams::new("input_tokens", message).into());
+        return Err(InvalidParams::new("input_tokens", message).with_value(prompt).into());
     }
     let param = wishes.max_tokens_param;
     if let Some(wanted) = wishes.max_tokens.filter(|&wanted| wanted > i64::from(max_model_len)) {
         let message = format!(
             "{param}={wanted} cannot be greater than max_model_len={limit}. Please request fewer output tokens."
         );
-        return Err(InvalidParams::new(param, message).into());
+        return Err(InvalidParams::new(param, message).with_value(wanted).into());
     }
     if let Some(wanted) = wishes.max_tokens.filter(|&wanted| wanted < 1) {
-        return Err(InvalidParams::new("max_tokens", format!("max_tokens must be at least 1, got {wanted}.")).into());
+        let message = format!("max_tokens must be at least 1, got {wanted}.");
+        return Err(InvalidParams::new("max_tokens", message).with_value(wanted).into());
     }
     let left = limit - prompt;
     if left == 0 {
@@ -144,7 +145,7 @@ fn stops(fields: &SamplingFields) -> Result<Vec<String>, RequestError> {
     let stops = fields.stop.as_ref().map(|stop| stop.texts().to_vec()).unwrap_or_default();
     if stops.len() > MAX_STOPS {
         let message = format!("List should have at most {MAX_STOPS} items after validation, not {}", stops.len());
-        return Err(BodyError::value("stop", message).into());
+        return Err(BodyError::new("too_long", "body.stop", message).into());
     }
     if stops.iter().any(String::is_empty) {
         return Err(InvalidParams::new(None, "stop cannot contain an empty string.").into());
@@ -168,7 +169,7 @@ fn logprobs(wanted: Option<i64>, vocabulary: &Vocabulary) -> Result<Option<usize
     if wanted > MAX_LOGPROBS {
         let message =
             format!("Requested sample logprobs of {wanted}, which is greater than max allowed: {MAX_LOGPROBS}");
-        return Err(InvalidParams::new("logprobs", message).into());
+        return Err(InvalidParams::new("logprobs", message).with_value(wanted).into());
     }
     Ok(Some(usize::try_from(wanted).unwrap_or(0)))
 }

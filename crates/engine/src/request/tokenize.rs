@@ -5,6 +5,7 @@ use remora_protocol::openai::{BodyError, DetokenizeRequest, TokenizeRequest, Tok
 use super::RequestError;
 use super::chat::{check_template, render, tokens_of};
 use super::completion::known_tokens;
+use crate::sampling::InvalidParams;
 use crate::scheduler::Loaded;
 use crate::template::RenderOptions;
 
@@ -16,7 +17,7 @@ pub(crate) fn tokenize(request: &TokenizeRequest, loaded: &Loaded) -> Result<Tok
             let continue_final_message = request.continue_final_message.unwrap_or(false);
             if continue_final_message && request.add_generation_prompt == Some(true) {
                 let message = "Cannot set both `continue_final_message` and `add_generation_prompt` to True.";
-                return Err(BodyError::value("continue_final_message", message).into());
+                return Err(InvalidParams::new(None, message).into());
             }
             let options = RenderOptions {
                 tools: request.tools.clone(),

@@ -1,5 +1,7 @@
 //! What a request says about choosing tokens, checked in vLLM's words.
 
+use std::fmt;
+
 use remora_protocol::openai::SamplingFields;
 
 use crate::llama::{Model, Token, Vocabulary};
@@ -70,19 +72,35 @@ impl SamplingDefaults {
     }
 }
 
-/// A value out of its range.
+/// A value that is out of its range, or does not go with another. Displays as vLLM's message, field and value behind it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
+#[error("{message}{}", self.behind())]
 pub(crate) struct InvalidParams {
     /// vLLM's words.
     pub(crate) message: String,
     /// The field, where vLLM names it.
     pub(crate) param: Option<&'static str>,
+    /// The value, where vLLM repeats it.
+    pub(crate) value: Option<String>,
 }
 
 impl InvalidParams {
+    /// A fault of this field, or of one that vLLM does not name.
     pub(crate) fn new(param: impl Into<Option<&'static str>>, message: impl Into<String>) -> Self {
-        Self { message: message.into(), param: param.into() }
+        Self { message: message.into(), param: param.into(), value: None }
+    }
+
+    /// Repeats the value.
+    pub(crate) fn with_value(self, value: impl fmt::Debug) -> Self {
+        Self { value: Some(format!("{value:?}")), ..self }
+    }
+
+    fn behind(&self) -> String {
+        match (self.param, &self.value) {
+            (None, _) => String::new(),
+            (Some(param), None) => format!(" (parameter={param})"),
+            (Some(param), Some(value)) => format!(" (parameter={param}, value={value})"),
+        }
     }
 }
 
@@ -101,19 +119,22 @@ impl SamplingParams {
         let top_p = fields.top_p.or(defaults.top_p).unwrap_or(1.0);
         let top_k = fields.top_k.or(defaults.top_k).unwrap_or(0);
         let min_p = fields.min_p.or(defaults.min_p).unwrap_or(0.0);
-        let check = |holds: bool, param: Option<&'static str>, message: String| {
-            if holds { Ok(()) } else { Err(InvalidParams::new(param, message)) }
+        let check = |holds: bool, message: String| if holds { Ok(()) } else { Err(InvalidParams::new(None, message)) };
+        let check_named = |holds: bool, param: &'static str, value: f64, message: String| {
+            if holds { Ok(()) } else { Err(InvalidParams::new(param, message).with_value(value)) }
         };
         let penalty = -2.0..=2.0;
-        check(penalty.contains(&presence), None, format!("presence_penalty must be in [-2, 2], got {presence:?}."))?;
-        check(penalty.contains(&frequency), None, format!("frequency_penalty must be in [-2, 2], got {frequency:?}."))?;
-        check(repetition > 0.0, None, format!("repetition_penalty must be greater than zero, got {repetition:?}."))?;
-        let named = Some("temperature");
-        check(temperature >= 0.0, named, format!("temperature must be non-negative, got {temperature:?}."))?;
-        check(temperature <= 2.0, named, format!("temperature must be in [0, 2], got {temperature:?}."))?;
-        check(top_p > 0.0 && top_p <= 1.0, Some("top_p"), format!("top_p must be in (0, 1], got {top_p:?}."))?;
-        check(top_k >= -1, None, format!("top_k must be 0 (disable), or at least 1, got {top_k}."))?;
-        check((0.0..=1.0).contains(&min_p), None, format!("min_p must be in [0, 1], got {min_p:?}."))?;
+        check(penalty.contains(&presence), format!("presence_penalty must be in [-2, 2], got {presence:?}."))?;
+        check(penalty.contains(&frequency), format!("frequency_penalty must be in [-2, 2], got {frequency:?}."))?;
+        check(repetition > 0.0, format!("repetition_penalty must be greater than zero, got {repetition:?}."))?;
+        let warm = format!("temperature must be non-negative, got {temperature:?}.");
+        check_named(temperature >= 0.0, "temperature", temperature, warm)?;
+        let cool = format!("temperature must be in [0, 2], got {temperature:?}.");
+        check_named(temperature <= 2.0, "temperature", temperature, cool)?;
+        let share = format!("top_p must be in (0, 1], got {top_p:?}.");
+        check_named(top_p > 0.0 && top_p <= 1.0, "top_p", top_p, share)?;
+        check(top_k >= -1, format!("top_k must be 0 (disable), or at least 1, got {top_k}."))?;
+        check((0.0..=1.0).contains(&min_p), format!("min_p must be in [0, 1], got {min_p:?}."))?;
         let temperature = match temperature as f32 {
             low if low < GREEDY => 0.0,
             low => low.max(LEAST_TEMPERATURE),
@@ -164,7 +185,7 @@ fn bias(fields: &SamplingFields, vocabulary: &Vocabulary) -> Result<Vec<(Token, 
         let id = key.trim().parse::<i64>().map_err(|_| {
             let message =
                 format!("logit_bias contains key(s) that cannot be converted to integer token IDs: ['{key}']");
-            InvalidParams::new("logit_bias", message)
+            InvalidParams { value: Some(format!("['{key}']")), ..InvalidParams::new("logit_bias", message) }
         })?;
         #[expect(clippy::cast_possible_truncation, reason = "cut to a small range first")]
         match vocabulary.check(id) {
@@ -176,18 +197,21 @@ fn bias(fields: &SamplingFields, vocabulary: &Vocabulary) -> Result<Vec<(Token, 
 }
 
 fn allowed(fields: &SamplingFields, vocabulary: &Vocabulary) -> Result<Option<Vec<Token>>, InvalidParams> {
-    let refuse = |message: &str| InvalidParams::new("allowed_token_ids", message);
     let Some(given) = &fields.allowed_token_ids else { return Ok(None) };
+    let refuse = |message: &str, ids: &[i64]| InvalidParams::new("allowed_token_ids", message).with_value(ids);
     if given.is_empty() {
-        return Err(refuse("allowed_token_ids is not None and empty!"));
+        return Err(refuse("allowed_token_ids is not None and empty!", given));
     }
-    let known: Option<Vec<Token>> = given.iter().map(|&id| vocabulary.check(id)).collect();
-    known.map(Some).ok_or_else(|| refuse("allowed_token_ids contains out-of-vocab token id!"))
+    let unknown: Vec<i64> = given.iter().copied().filter(|&id| vocabulary.check(id).is_none()).collect();
+    if !unknown.is_empty() {
+        return Err(refuse("allowed_token_ids contains out-of-vocab token id!", &unknown));
+    }
+    Ok(Some(given.iter().filter_map(|&id| vocabulary.check(id)).collect()))
 }
 
 /// Tokens that the model does not have.
 pub(crate) fn out_of_vocabulary(param: &'static str, ids: &[i64], vocabulary: &Vocabulary) -> InvalidParams {
     let message =
         format!("token_id(s) {ids:?} in {param} contain out-of-vocab token ids. Vocabulary size: {}", vocabulary.len());
-    InvalidParams::new(param, message)
+    InvalidParams::new(param, message).with_value(ids)
 }

@@ -161,7 +161,7 @@ impl Table {
         };
         if let Some(EngineEntry { facts, .. }) = self.entries().find(silent) {
             return LookupError::NotYetKnown {
-                name: name.to_owned(),
+                name: cut(name),
                 engine: facts.id.clone(),
                 state: facts.state,
                 detail: facts.detail.clone(),

@@ -40,30 +40,23 @@ pub struct ErrorDetail {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("1 validation error:\n  {{'type': '{fault}', 'loc': '{place}', 'msg': '{message}'}}")]
 pub struct BodyError {
-    /// Pydantic's word for the fault: `json_invalid`, `missing`, `value_error`.
+    /// Pydantic's word for the fault: `json_invalid`, `missing`, `too_long`.
     pub fault: &'static str,
     /// Where: `body.messages.0.role`.
     pub place: String,
     /// What is wrong with it.
     pub message: String,
-    /// What the error's `param` says: the place, or the bare field where vLLM's own checks name it so.
-    pub param: String,
 }
 
 impl BodyError {
-    /// A field that has the right shape and makes no sense.
-    pub fn value(field: &str, message: impl fmt::Display) -> Self {
-        let message = format!("Value error, {message}");
-        Self { fault: "value_error", place: "body".to_owned(), message, param: field.to_owned() }
+    /// A fault at this place, which begins with `body`.
+    pub fn new(fault: &'static str, place: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { fault, place: place.into(), message: message.into() }
     }
 
-    /// A field that has to be there; `place` begins with `body.`.
+    /// Something that has to be there.
     pub fn missing(place: impl Into<String>) -> Self {
-        Self::at("missing", place.into(), "Field required".to_owned())
-    }
-
-    fn at(fault: &'static str, place: String, message: String) -> Self {
-        Self { fault, param: place.clone(), place, message }
+        Self::new("missing", place, "Field required")
     }
 }
 
@@ -76,6 +69,9 @@ pub trait RequestBody: DeserializeOwned {
 
 /// Reads a request body, and says where it is wrong.
 pub fn parse_body<T: RequestBody>(body: &[u8]) -> Result<T, BodyError> {
+    if body.trim_ascii().is_empty() {
+        return Err(BodyError::missing("body"));
+    }
     parse(body).map_err(|error| match parse::<T::Inlined>(body) {
         Err(inner) if error.place == "body" && inner.place != "body" => inner,
         _ => error,
@@ -105,7 +101,7 @@ fn misshapen(error: &serde_path_to_error::Error<serde_json::Error>) -> BodyError
     let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
     match missing {
         Some(field) => BodyError::missing(format!("{place}.{field}")),
-        None => BodyError::at("type_error", place, message),
+        None => BodyError::new("type_error", place, message),
     }
 }
 
@@ -114,7 +110,7 @@ fn malformed(body: &[u8], error: &serde_json::Error) -> BodyError {
     let before: usize =
         body.split_inclusive(|&byte| byte == b'\n').take(error.line().saturating_sub(1)).map(<[u8]>::len).sum();
     let offset = before + error.column().saturating_sub(1);
-    BodyError::at("json_invalid", format!("body.{offset}"), format!("JSON decode error: {error}"))
+    BodyError::new("json_invalid", format!("body.{offset}"), format!("JSON decode error: {error}"))
 }
 
 #[cfg(test)]
@@ -131,7 +127,7 @@ mod tests {
         let error = refusal::<ChatRequest>("{\"model\": \"m\",\n oops}");
         assert_eq!((error.fault, error.place.as_str()), ("json_invalid", "body.16"));
         assert!(error.to_string().starts_with("1 validation error:\n  {'type': 'json_invalid', 'loc': 'body.16'"));
-        assert_eq!(refusal::<ChatRequest>("").fault, "json_invalid");
+        assert_eq!(refusal::<ChatRequest>("\n").place, "body");
         assert_eq!(refusal::<ChatRequest>("{\"messages\": []} trailing").fault, "json_invalid");
     }
 
