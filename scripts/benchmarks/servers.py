@@ -11,7 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-PROGRAMS, VENV, TOOLS = (Path(os.environ.get(name, "")) for name in ("BENCH_PROGRAMS", "BENCH_VENV", "BENCH_TOOLS"))
+# Set by scripts/bench. Servers run in another folder, hence absolute.
+PROGRAMS, VENV, TOOLS = (
+    Path(os.getenv(name, "")).absolute() for name in ("BENCH_PROGRAMS", "BENCH_VENV", "BENCH_TOOLS")
+)
 
 START_LIMIT_S = 120
 STOP_LIMIT_S = 10

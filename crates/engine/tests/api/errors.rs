@@ -41,25 +41,25 @@ async fn values_out_of_range_are_refused_in_vllm_s_words() {
     ];
     let requests = fields.into_iter().map(|fields| with(chat("hello"), fields)).collect();
     insta::assert_snapshot!(refusals(&engine, "/v1/chat/completions", requests).await, @r#"
-    "BadRequestError" "temperature" "temperature must be non-negative, got -1.0."
-    "BadRequestError" "temperature" "temperature must be in [0, 2], got 2.5."
-    "BadRequestError" "top_p" "top_p must be in (0, 1], got 0.0."
-    "BadRequestError" "top_p" "top_p must be in (0, 1], got 1.5."
+    "BadRequestError" "temperature" "temperature must be non-negative, got -1.0. (parameter=temperature, value=-1.0)"
+    "BadRequestError" "temperature" "temperature must be in [0, 2], got 2.5. (parameter=temperature, value=2.5)"
+    "BadRequestError" "top_p" "top_p must be in (0, 1], got 0.0. (parameter=top_p, value=0.0)"
+    "BadRequestError" "top_p" "top_p must be in (0, 1], got 1.5. (parameter=top_p, value=1.5)"
     "BadRequestError" null "top_k must be 0 (disable), or at least 1, got -2."
     "BadRequestError" null "min_p must be in [0, 1], got 2.0."
     "BadRequestError" null "presence_penalty must be in [-2, 2], got 3.0."
     "BadRequestError" null "frequency_penalty must be in [-2, 2], got -3.0."
     "BadRequestError" null "repetition_penalty must be greater than zero, got 0.0."
-    "BadRequestError" "max_tokens" "max_tokens must be at least 1, got 0."
-    "BadRequestError" "max_completion_tokens" "max_completion_tokens=5000 cannot be greater than max_model_len=2048. Please request fewer output tokens."
+    "BadRequestError" "max_tokens" "max_tokens must be at least 1, got 0. (parameter=max_tokens, value=0)"
+    "BadRequestError" "max_completion_tokens" "max_completion_tokens=5000 cannot be greater than max_model_len=2048. Please request fewer output tokens. (parameter=max_completion_tokens, value=5000)"
     "BadRequestError" null "min_tokens must be greater than or equal to 0, got -1."
     "BadRequestError" null "min_tokens must be less than or equal to max_tokens=60, got 99."
     "BadRequestError" null "stop cannot contain an empty string."
-    "BadRequestError" "stop_token_ids" "token_id(s) [9999] in stop_token_ids contain out-of-vocab token ids. Vocabulary size: 1024"
-    "BadRequestError" "logit_bias" "logit_bias contains key(s) that cannot be converted to integer token IDs: ['x']"
-    "BadRequestError" "logit_bias" "token_id(s) [9999] in logit_bias contain out-of-vocab token ids. Vocabulary size: 1024"
-    "BadRequestError" "allowed_token_ids" "allowed_token_ids is not None and empty!"
-    "BadRequestError" "logprobs" "Requested sample logprobs of 21, which is greater than max allowed: 20"
+    "BadRequestError" "stop_token_ids" "token_id(s) [9999] in stop_token_ids contain out-of-vocab token ids. Vocabulary size: 1024 (parameter=stop_token_ids, value=[9999])"
+    "BadRequestError" "logit_bias" "logit_bias contains key(s) that cannot be converted to integer token IDs: ['x'] (parameter=logit_bias, value=['x'])"
+    "BadRequestError" "logit_bias" "token_id(s) [9999] in logit_bias contain out-of-vocab token ids. Vocabulary size: 1024 (parameter=logit_bias, value=[9999])"
+    "BadRequestError" "allowed_token_ids" "allowed_token_ids is not None and empty! (parameter=allowed_token_ids, value=[])"
+    "BadRequestError" "logprobs" "Requested sample logprobs of 21, which is greater than max allowed: 20 (parameter=logprobs, value=21)"
     "#);
 }
 
@@ -83,17 +83,17 @@ async fn bodies_of_the_wrong_shape_are_refused() {
     let requests = fields.into_iter().map(|fields| with(chat("hello"), fields)).collect();
     insta::assert_snapshot!(refusals(&engine, "/v1/chat/completions", requests).await, @r#"
     "Bad Request" "body.messages" "1 validation error:\n  {'type': 'type_error', 'loc': 'body.messages', 'msg': 'invalid type: null, expected a sequence at line 1 column 16'}"
-    "Bad Request" "messages" "1 validation error:\n  {'type': 'value_error', 'loc': 'body', 'msg': 'Value error, messages must hold at least one message'}"
+    "BadRequestError" null "Cannot apply chat template to an empty conversation. Provide at least one message."
     "Bad Request" "body.messages.0.role" "1 validation error:\n  {'type': 'missing', 'loc': 'body.messages.0.role', 'msg': 'Field required'}"
     "BadRequestError" null "This model reads text only; content parts of type 'image_url' are not supported."
-    "Bad Request" "body.temperature" "1 validation error:\n  {'type': 'type_error', 'loc': 'body.temperature', 'msg': 'invalid type: string \"warm\", expected f64 at line 1 column 68'}"
-    "Bad Request" "stream_options" "1 validation error:\n  {'type': 'value_error', 'loc': 'body', 'msg': 'Value error, Stream options can only be defined when `stream=True`.'}"
-    "Bad Request" "top_logprobs" "1 validation error:\n  {'type': 'value_error', 'loc': 'body', 'msg': 'Value error, when using `top_logprobs`, `logprobs` must be set to true.'}"
-    "Bad Request" "stop" "1 validation error:\n  {'type': 'value_error', 'loc': 'body', 'msg': 'Value error, List should have at most 16 items after validation, not 17'}"
-    "Bad Request" "tools" "1 validation error:\n  {'type': 'value_error', 'loc': 'body', 'msg': 'Value error, `tools` must not be an empty array. Either provide at least one tool or omit the field entirely.'}"
-    "Bad Request" "tool_choice" "1 validation error:\n  {'type': 'value_error', 'loc': 'body', 'msg': 'Value error, When using `tool_choice`, `tools` must be set.'}"
+    "Bad Request" "body.temperature" "1 validation error:\n  {'type': 'type_error', 'loc': 'body.temperature', 'msg': 'invalid type: string, expected f64 at line 1 column 68'}"
+    "BadRequestError" "stream_options" "Stream options can only be defined when `stream=True`. (parameter=stream_options)"
+    "BadRequestError" "top_logprobs" "when using `top_logprobs`, `logprobs` must be set to true. (parameter=top_logprobs)"
+    "Bad Request" "body.stop" "1 validation error:\n  {'type': 'too_long', 'loc': 'body.stop', 'msg': 'List should have at most 16 items after validation, not 17'}"
+    "BadRequestError" "tools" "`tools` must not be an empty array. Either provide at least one tool or omit the field entirely. (parameter=tools)"
+    "BadRequestError" "tool_choice" "When using `tool_choice`, `tools` must be set. (parameter=tool_choice)"
     "BadRequestError" null "Chat template is passed with request, but --trust-request-chat-template is not set. Refused request with untrusted chat template."
-    "Bad Request" "continue_final_message" "1 validation error:\n  {'type': 'value_error', 'loc': 'body', 'msg': 'Value error, Cannot set both `continue_final_message` and `add_generation_prompt` to True.'}"
+    "BadRequestError" null "Cannot set both `continue_final_message` and `add_generation_prompt` to True."
     "#);
 }
 
@@ -111,12 +111,12 @@ async fn what_is_not_done_yet_is_refused_rather_than_ignored() {
     ];
     let requests = fields.into_iter().map(|fields| with(chat("hello"), fields)).collect();
     insta::assert_snapshot!(refusals(&engine, "/v1/chat/completions", requests).await, @r#"
-    "BadRequestError" "n" "n greater than 1 is not supported yet by this engine."
-    "BadRequestError" "response_format" "A response_format other than 'text' is not supported yet by this engine."
-    "BadRequestError" "structured_outputs" "structured_outputs is not supported yet by this engine."
-    "BadRequestError" "tool_choice" "tool_choice 'required' is not supported yet by this engine."
-    "BadRequestError" "tool_choice" "A named tool_choice is not supported yet by this engine."
-    "BadRequestError" "echo" "echo is not supported yet by this engine."
+    "BadRequestError" "n" "n greater than 1 is not supported yet by this engine. (parameter=n)"
+    "BadRequestError" "response_format" "A response_format other than 'text' is not supported yet by this engine. (parameter=response_format)"
+    "BadRequestError" "structured_outputs" "structured_outputs is not supported yet by this engine. (parameter=structured_outputs)"
+    "BadRequestError" "tool_choice" "tool_choice 'required' is not supported yet by this engine. (parameter=tool_choice)"
+    "BadRequestError" "tool_choice" "A named tool_choice is not supported yet by this engine. (parameter=tool_choice)"
+    "BadRequestError" "echo" "echo is not supported yet by this engine. (parameter=echo)"
     "#);
     let base = json!({"prompt": "hello"});
     let fields = [
@@ -132,15 +132,15 @@ async fn what_is_not_done_yet_is_refused_rather_than_ignored() {
     ];
     let requests = fields.into_iter().map(|fields| with(base.clone(), fields)).collect();
     insta::assert_snapshot!(refusals(&engine, "/v1/completions", requests).await, @r#"
-    "BadRequestError" "prompt" "More than one prompt in a request is not supported yet by this engine."
-    "BadRequestError" "best_of" "best_of greater than 1 is not supported yet by this engine."
-    "BadRequestError" "echo" "echo is not supported yet by this engine."
-    "BadRequestError" "suffix" "suffix is not supported yet by this engine."
-    "BadRequestError" "prompt_logprobs" "prompt_logprobs is not supported yet by this engine."
-    "Bad Request" "prompt" "1 validation error:\n  {'type': 'value_error', 'loc': 'body', 'msg': 'Value error, Either prompt or prompt_embeds must be provided and non-empty.'}"
-    "BadRequestError" null "The decoder prompt cannot be empty"
+    "BadRequestError" "prompt" "More than one prompt in a request is not supported yet by this engine. (parameter=prompt)"
+    "BadRequestError" "best_of" "best_of greater than 1 is not supported yet by this engine. (parameter=best_of)"
+    "BadRequestError" "echo" "echo is not supported yet by this engine. (parameter=echo)"
+    "BadRequestError" "suffix" "suffix is not supported yet by this engine. (parameter=suffix)"
+    "BadRequestError" "prompt_logprobs" "prompt_logprobs is not supported yet by this engine. (parameter=prompt_logprobs)"
+    "BadRequestError" "prompt" "Either prompt or prompt_embeds must be provided and non-empty. (parameter=prompt)"
+    "BadRequestError" null "You must pass at least one prompt"
     "BadRequestError" null "Token id 99999 is out of vocabulary"
-    "BadRequestError" "logprobs" "Requested sample logprobs of 21, which is greater than max allowed: 20"
+    "BadRequestError" "logprobs" "Requested sample logprobs of 21, which is greater than max allowed: 20 (parameter=logprobs, value=21)"
     "#);
 }
 
@@ -157,7 +157,8 @@ async fn a_prompt_longer_than_the_context_is_refused_in_vllm_s_words() {
     let count = engine.ask("/tokenize", &long).await["count"].clone();
     let expected = format!(
         "This model's maximum context length is 64 tokens. However, your prompt contains {count} input tokens, which \
-         exceeds this limit even without any output tokens. Please reduce the length of the input prompt."
+         exceeds this limit even without any output tokens. Please reduce the length of the input prompt. \
+         (parameter=input_tokens, value={count})"
     );
     assert_eq!(message("/v1/chat/completions", long).await, ("input_tokens".to_owned(), expected));
     // Too long whatever its tokens are: it is not even tokenized.
@@ -165,12 +166,12 @@ async fn a_prompt_longer_than_the_context_is_refused_in_vllm_s_words() {
     assert_eq!(param, "input_text");
     let begin = "This model's maximum context length is 64 tokens. However, your prompt contains 30050 characters (more \
                  than ";
-    let end =
-        " characters, which is the upper bound for 64 input tokens). Please reduce the length of the input prompt.";
+    let end = " characters, which is the upper bound for 64 input tokens). Please reduce the length of the input prompt. \
+               (parameter=input_text, value=30050)";
     assert!(text.starts_with(begin) && text.ends_with(end), "{text}");
     let full = "The decoder prompt (length 64) plus the number of requested output tokens (at least 1) is longer than \
                 the maximum model length of 64. Make sure that `max_model_len` is no smaller than the number of text \
-                tokens (prompt + requested output tokens).";
+                tokens (prompt + requested output tokens). (parameter=input_tokens)";
     assert_eq!(message("/v1/completions", json!({"prompt": vec![5; 64]})).await.1, full);
     let fits = json!({"prompt": vec![5; 60], "max_tokens": 50, "ignore_eos": true});
     let cut = engine.ask("/v1/completions", &fits).await;
@@ -215,7 +216,7 @@ async fn malformed_json_and_unknown_routes_speak_the_same_dialect() {
     ];
     insta::assert_snapshot!(answers.join("\n"), @r#"
     400 {"error":{"message":"1 validation error:\n  {'type': 'json_invalid', 'loc': 'body.14', 'msg': 'JSON decode error: expected value at line 1 column 15'}","type":"Bad Request","param":"body.14","code":400}}
-    400 {"error":{"message":"1 validation error:\n  {'type': 'json_invalid', 'loc': 'body.0', 'msg': 'JSON decode error: EOF while parsing a value at line 1 column 0'}","type":"Bad Request","param":"body.0","code":400}}
+    400 {"error":{"message":"1 validation error:\n  {'type': 'missing', 'loc': 'body', 'msg': 'Field required'}","type":"Bad Request","param":"body","code":400}}
     400 {"error":{"message":"1 validation error:\n  {'type': 'json_invalid', 'loc': 'body.0', 'msg': 'JSON decode error: expected value at line 1 column 1'}","type":"Bad Request","param":"body.0","code":400}}
     404 {"error":{"message":"there is nothing at POST /v1/wibble; GET /docs lists what there is","type":"Not Found","param":null,"code":404}}
     405 {"error":{"message":"/v1/models does not answer POST; GET /docs lists what it does","type":"Method Not Allowed","param":null,"code":405}}

@@ -1,7 +1,7 @@
 //! vLLM's error body, and what a body that cannot be read is answered with.
 
 use std::borrow::Cow;
-use std::fmt::{self, Write};
+use std::fmt::Write;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -97,11 +97,19 @@ fn misshapen(error: &serde_path_to_error::Error<serde_json::Error>) -> BodyError
         }
         .expect("a String takes everything");
     }
-    let message = error.inner().to_string();
+    let message = without_value(error.inner().to_string());
     let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
     match missing {
         Some(field) => BodyError::missing(format!("{place}.{field}")),
         None => BodyError::new("type_error", place, message),
+    }
+}
+
+/// Serde repeats a text of the wrong type whole. It may be a prompt, and messages go to logs.
+fn without_value(message: String) -> String {
+    match (message.find(": string \""), message.rfind("\", expected")) {
+        (Some(start), Some(end)) => format!("{}{}", &message[..start + ": string".len()], &message[end + 1..]),
+        _ => message,
     }
 }
 
@@ -115,6 +123,8 @@ fn malformed(body: &[u8], error: &serde_json::Error) -> BodyError {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt;
+
     use super::*;
     use crate::openai::{ChatRequest, CompletionRequest};
 
@@ -145,6 +155,7 @@ mod tests {
         assert_eq!((error.fault, error.place.as_str()), ("type_error", "body.stream"));
         let error = refusal::<ChatRequest>(r#"{"messages": [], "temperature": "warm"}"#);
         assert_eq!((error.fault, error.place.as_str()), ("type_error", "body.temperature"));
+        assert_eq!(error.message, "invalid type: string, expected f64 at line 1 column 38");
         assert_eq!(refusal::<CompletionRequest>("[1]").place, "body");
     }
 
