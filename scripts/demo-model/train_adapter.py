@@ -16,9 +16,7 @@ import pirate
 import train
 from model_files import amend
 
-# Gentle and short: the adapter has a manner to learn, and must not disturb what the base model knows.
-LEARNING_RATE = 6e-4
-TOKENS_PER_BATCH = 2000
+LEARNING_RATE = 2e-3
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -40,17 +38,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=evaluate.COMMITTED / "safetensors")
     parser.add_argument("--out", type=Path, default=evaluate.COMMITTED / "adapter-pirate")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=220)
     parser.add_argument("--seed", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     set_seed(arguments.seed)
     encoder = batches.Encoder(AutoTokenizer.from_pretrained(arguments.model))
     model = with_adapter(arguments.model)
-    data = batches.endless(encoder, pirate.dialogue, arguments.seed, TOKENS_PER_BATCH, train.SHORT)
+    data = batches.endless(encoder, pirate.dialogue, arguments.seed, train.TOKENS_PER_BATCH)
     for _ in train.steps_of(model, data, arguments.steps, LEARNING_RATE):
         pass
-    samples = evaluate.held_out(encoder, pirate.dialogue, 150)
+    samples = evaluate.held_out(encoder, pirate.dialogue, 300)
     print(f"\n{len(samples)} held-out dialogues\n\n{evaluate.examine(model, samples).table()}")
     save(model, arguments.out)
 
