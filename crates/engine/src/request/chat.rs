@@ -1,6 +1,6 @@
 //! Chat requests.
 
-use remora_protocol::openai::{BodyError, ChatMessage, ChatRequest, Tool, ToolChoice};
+use remora_protocol::openai::{ChatMessage, ChatRequest, ToolChoice};
 use serde_json::{Map, Value};
 
 use super::limits::{Wishes, check_supported, check_text_length, finish};
@@ -14,7 +14,7 @@ use crate::template::{Piece, RenderOptions};
 pub(crate) fn prepare_chat(request: &ChatRequest, loaded: &Loaded) -> Result<GenerateRequest, RequestError> {
     check(request)?;
     let options = RenderOptions {
-        tools: request.tools.clone().unwrap_or_default(),
+        tools: request.tools.clone(),
         add_generation_prompt: request.add_generation_prompt.unwrap_or(true) && !continues(request),
         continue_final_message: continues(request),
         variables: variables(request),
@@ -105,7 +105,6 @@ fn check_tools(request: &ChatRequest) -> Result<(), RequestError> {
             "`tools` must not be an empty array. Either provide at least one tool or omit the field entirely.";
         return Err(InvalidParams::new("tools", message).into());
     }
-    check_kinds(request.tools.as_deref())?;
     match &request.tool_choice {
         None => Ok(()),
         Some(ToolChoice::Mode(mode)) if mode == "none" => Ok(()),
@@ -124,17 +123,6 @@ fn check_tools(request: &ChatRequest) -> Result<(), RequestError> {
             Err(InvalidParams::new("tool_choice", message).into())
         }
         Some(ToolChoice::Named(_)) => Err(not_supported("tool_choice", "A named tool_choice")),
-    }
-}
-
-/// Refuses tools that are no functions.
-pub(super) fn check_kinds(tools: Option<&[Tool]>) -> Result<(), RequestError> {
-    match tools.unwrap_or_default().iter().position(|tool| tool.kind != "function") {
-        None => Ok(()),
-        Some(index) => {
-            let place = format!("body.tools.{index}.type");
-            Err(BodyError::new("literal_error", place, "Input should be 'function'").into())
-        }
     }
 }
 

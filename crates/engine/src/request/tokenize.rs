@@ -3,7 +3,7 @@
 use remora_protocol::openai::{BodyError, DetokenizeRequest, TokenizeRequest, TokenizeResponse};
 
 use super::RequestError;
-use super::chat::{check_kinds, check_template, render, tokens_of};
+use super::chat::{check_template, render, tokens_of};
 use super::completion::known_tokens;
 use crate::sampling::InvalidParams;
 use crate::scheduler::Loaded;
@@ -14,14 +14,13 @@ pub(crate) fn tokenize(request: &TokenizeRequest, loaded: &Loaded) -> Result<Tok
     let tokens = match (&request.messages, &request.prompt) {
         (Some(messages), _) => {
             check_template(request.chat_template.as_deref(), request.chat_template_kwargs.as_ref())?;
-            check_kinds(request.tools.as_deref())?;
             let continue_final_message = request.continue_final_message.unwrap_or(false);
             if continue_final_message && request.add_generation_prompt == Some(true) {
                 let message = "Cannot set both `continue_final_message` and `add_generation_prompt` to True.";
                 return Err(InvalidParams::new(None, message).into());
             }
             let options = RenderOptions {
-                tools: request.tools.clone().unwrap_or_default(),
+                tools: request.tools.clone(),
                 add_generation_prompt: request.add_generation_prompt.unwrap_or(true) && !continue_final_message,
                 continue_final_message,
                 variables: request.chat_template_kwargs.clone().unwrap_or_default(),

@@ -4,7 +4,7 @@
 //! inside messages get a mark after their first character before rendering; the prompt is split at the marks
 //! afterwards, and each piece is tokenized on its own. Text without control texts, nearly all text, is untouched.
 
-use remora_protocol::openai::{ChatMessage, ContentPart, MessageContent, Tool};
+use remora_protocol::openai::{ChatMessage, ContentPart, MessageContent};
 use serde_json::{Map, Value as Json};
 
 use crate::llama::ControlTexts;
@@ -51,11 +51,6 @@ pub(super) fn to_template(
     let rendered: Result<Vec<Json>, MessageError> =
         messages.iter().map(|message| to_object(message, reads).map(|object| disarm(object, controls))).collect();
     rendered.map(Json::Array)
-}
-
-/// The `tools` variable.
-pub(super) fn tools_to_template(tools: &[Tool], controls: &ControlTexts) -> Json {
-    disarm(serde_json::to_value(tools).expect("tools are plain data"), controls)
 }
 
 fn to_object(message: &ChatMessage, reads: Reads) -> Result<Json, MessageError> {
@@ -139,7 +134,7 @@ fn texts_of(content: &MessageContent) -> Result<Vec<&str>, MessageError> {
 }
 
 /// Marks the control texts in every string of a value.
-fn disarm(value: Json, controls: &ControlTexts) -> Json {
+pub(super) fn disarm(value: Json, controls: &ControlTexts) -> Json {
     match value {
         Json::String(text) => Json::String(disarm_text(text, controls)),
         Json::Array(items) => items.into_iter().map(|item| disarm(item, controls)).collect(),

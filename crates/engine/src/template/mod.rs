@@ -11,7 +11,7 @@ mod python;
 
 use minijinja::value::Serde;
 use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value};
-use remora_protocol::openai::{ChatMessage, Tool};
+use remora_protocol::openai::ChatMessage;
 use serde_json::{Map, Value as Json};
 
 use crate::llama::{ControlTexts, Model};
@@ -38,7 +38,7 @@ pub(crate) enum TemplateError {
 /// What a template is given beside the messages.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct RenderOptions {
-    pub(crate) tools: Vec<Tool>,
+    pub(crate) tools: Option<Vec<Json>>,
     /// Ends the prompt where the assistant's answer begins.
     pub(crate) add_generation_prompt: bool,
     /// Leaves the last message open, to be continued.
@@ -85,14 +85,14 @@ impl ChatTemplate {
         options: &RenderOptions,
         controls: &ControlTexts,
     ) -> Result<Vec<Piece>, TemplateError> {
+        let tools = options.tools.as_ref().filter(|tools| !tools.is_empty());
         let mut variables = options.variables.clone();
         variables.insert("messages".into(), to_template(messages, self.reads, controls)?);
-        let has_tools = !options.tools.is_empty();
-        let tools = if has_tools { messages::tools_to_template(&options.tools, controls) } else { Json::Null };
-        variables.insert("tools".into(), tools);
+        let tools_for_template = tools.map(|tools| messages::disarm(Json::Array(tools.clone()), controls));
+        variables.insert("tools".into(), tools_for_template.unwrap_or(Json::Null));
         variables.entry("documents").or_insert(Json::Null);
         variables.insert("add_generation_prompt".into(), options.add_generation_prompt.into());
-        let name = if has_tools && self.has_tool_use { TOOL_USE } else { DEFAULT };
+        let name = if tools.is_some() && self.has_tool_use { TOOL_USE } else { DEFAULT };
         let template = self.environment.get_template(name).expect("both names were added when they exist");
         let mut text = template.render(Serde(variables)).map_err(|error| TemplateError::Refused(describe(&error)))?;
         if options.continue_final_message {

@@ -85,7 +85,7 @@ fn tools_calls_and_results_are_printed_as_in_python() {
         {"role": "tool", "tool_call_id": "c", "content": " text\n"},
     ]);
     let tool = json!({"type": "function", "function": {"name": "read", "parameters": {"z": 1, "a": "é & 'q'"}}});
-    let options = RenderOptions { tools: vec![serde_json::from_value(tool).unwrap()], ..prompt() };
+    let options = RenderOptions { tools: Some(vec![tool]), ..prompt() };
     insta::assert_snapshot!(render(CHATML, messages, &options), @r#"
     <|im_start|>system
     # Tools

@@ -76,8 +76,6 @@ async fn bodies_of_the_wrong_shape_are_refused() {
         json!({"top_logprobs": 2}),
         json!({"stop": ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17"]}),
         json!({"tools": []}),
-        json!({"tools": [{"type": "function", "function": {"description": "no name"}}]}),
-        json!({"tools": [{"type": "custom", "function": {"name": "x"}}]}),
         json!({"tool_choice": "auto"}),
         json!({"chat_template": "{{ messages }}"}),
         json!({"continue_final_message": true, "add_generation_prompt": true}),

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
-    ChatLogprobs, ChatMessage, FinishReason, RequestBody, SamplingFields, StopReason, StreamOptions, StreamUsage, Tool,
+    ChatLogprobs, ChatMessage, FinishReason, RequestBody, SamplingFields, StopReason, StreamOptions, StreamUsage,
     ToolCall, Usage,
 };
 
@@ -35,9 +35,10 @@ pub struct ChatRequest {
     /// How many candidates per token; at most 20.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_logprobs: Option<i64>,
-    /// Tools that the model may call.
+    /// Tools that the model may call, given to the chat template as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tools: Option<Vec<Tool>>,
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub tools: Option<Vec<Value>>,
     /// Which tools must be called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_choice: Option<ToolChoice>,

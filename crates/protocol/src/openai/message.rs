@@ -62,33 +62,6 @@ pub struct ContentPart {
     pub extra: Map<String, Value>,
 }
 
-/// A tool that the model may call. Serializes with vLLM's keys in vLLM's order, which is how chat templates print it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Tool {
-    /// Always `function`.
-    #[serde(rename = "type", default = "function")]
-    pub kind: String,
-    /// The function.
-    pub function: FunctionDefinition,
-}
-
-/// A function that the model may call.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct FunctionDefinition {
-    /// Its name.
-    pub name: String,
-    /// What it does, for the model.
-    #[serde(default)]
-    pub description: Option<String>,
-    /// JSON schema of its arguments.
-    #[serde(default)]
-    #[schema(value_type = Option<Object>)]
-    pub parameters: Option<Value>,
-    /// Whether calls must match the schema exactly.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub strict: Option<bool>,
-}
-
 /// A call that the assistant made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ToolCall {

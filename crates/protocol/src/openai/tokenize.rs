@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{ChatMessage, RequestBody, Tool};
+use super::{ChatMessage, RequestBody};
 
 /// A text or a conversation to be counted; `messages` decides which. Unknown fields are accepted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -34,7 +34,8 @@ pub struct TokenizeRequest {
     pub continue_final_message: Option<bool>,
     /// Tools for the chat template.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tools: Option<Vec<Tool>>,
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub tools: Option<Vec<Value>>,
     /// A template in the request; refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<String>,
