@@ -14,7 +14,8 @@ use std::path::PathBuf;
 /// The repository.
 #[must_use]
 pub fn repository() -> PathBuf {
-    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    // Asked when it runs: a target folder may be shared by several checkouts.
+    let manifest = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it for tests"));
     manifest.ancestors().nth(2).expect("the crate is two folders deep").to_owned()
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use remora_testing::wait_until;
+use remora_testing::{free_port, wait_for};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -28,8 +28,8 @@ impl Vllm {
         let program = program.expect("REMORA_TEST_VLLM is not set; scripts/test installs vLLM and sets it");
         let port = free_port();
         let home = tempfile::tempdir().expect("a temporary folder");
-        let log = home.path().join("log");
-        let child = Command::new(program)
+        let (log, errors) = (home.path().join("log"), home.path().join("errors"));
+        let mut child = Command::new(program)
             .arg("serve")
             .arg(repository().join("crates/engine/models/demo/safetensors"))
             .args(["--served-model-name", "remora-demo", "--host", "127.0.0.1", "--port", &port.to_string()])
@@ -41,14 +41,19 @@ impl Vllm {
             .env("XDG_CACHE_HOME", home.path())
             .stdin(Stdio::null())
             .stdout(std::fs::File::create(&log).expect("a writable temporary folder"))
-            .stderr(std::fs::File::create(home.path().join("errors")).expect("a writable temporary folder"))
+            .stderr(std::fs::File::create(&errors).expect("a writable temporary folder"))
             .kill_on_drop(true)
             .spawn()
             .expect("vllm starts");
         let url = format!("http://127.0.0.1:{port}");
         let health = format!("{url}/health");
-        wait_until(LIMIT, || async { reqwest::get(&health).await.is_ok_and(|answer| answer.status().is_success()) })
-            .await;
+        wait_for(LIMIT, async || {
+            if let Some(status) = child.try_wait().expect("the child is ours") {
+                panic!("vLLM ended with {status}: {}", std::fs::read_to_string(&errors).unwrap_or_default());
+            }
+            reqwest::get(&health).await.is_ok_and(|answer| answer.status().is_success()).then_some(())
+        })
+        .await;
         Self { _child: child, url, _home: home }
     }
 
@@ -57,10 +62,4 @@ impl Vllm {
     pub fn url(&self) -> &str {
         &self.url
     }
-}
-
-/// A port that was free a moment ago; vLLM cannot be asked for port 0.
-fn free_port() -> u16 {
-    let probe = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    probe.local_addr().expect("it is bound").port()
 }

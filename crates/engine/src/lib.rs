@@ -12,7 +12,18 @@
 //! Rejected: llama.cpp's own server as a child (its API differs from vLLM's in a hundred small ways, and adapters
 //! cannot be loaded at run time), and one context per request (the weights would be read once per token and request).
 //!
-//! What is not here yet is refused with a clear 400: `n` over 1, structured output, forced tool choice, echo.
+//! # Where it differs from vLLM 0.32 on purpose
+//!
+//! - What it does not do yet is refused with a 400 that says so: `n` and `best_of` over 1, several prompts, echo,
+//!   structured output, a forced `tool_choice`, prompt log probabilities. With `tool_choice: auto`, calls are text.
+//! - Tools are given to the chat template as they were sent; vLLM puts their keys in its own order first.
+//! - A content type is not asked for, 16 stop texts are taken (vLLM takes 4), a full queue is a 429 (vLLM: 503).
+//! - Validation errors of the body's shape have vLLM's frame, class and place, but serde's words.
+//! - A prompt over the context is counted exactly, where vLLM says "at least"; one that fills it to the last token is
+//!   told that, where vLLM says that `max_tokens` must be at least 1.
+//! - `top_logprobs` are the likeliest tokens, as `OpenAI` documents; vLLM puts the chosen one first.
+//! - Control tokens in the text of messages are text: a tool's result cannot forge a turn.
+//! - Unknown routes and methods are answered in the same dialect; `GET /v1/models/{id}` exists.
 
 mod api;
 mod config;

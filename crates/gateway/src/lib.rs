@@ -36,6 +36,7 @@ pub fn service(config: &Config, listener: Listener) -> Result<Service, InvalidCo
     let mut service = Service::new("gateway", listener, api::routes().with_state(state))
         .metrics(registry)
         .quiet()
+        .per_core()
         .body_limit(config.body_limit_bytes)
         .ready(move || for_ready.directory().reasons())
         .details(move || for_status.directory().report())

@@ -42,6 +42,7 @@ mod server;
 mod service;
 pub mod sse;
 pub mod telemetry;
+mod workers;
 
 pub use access::{Access, Caller, Identity, LoopbackOnly, Refusal, Role, Roles};
 pub use control::{ControlError, ControlSocket, SOCKET_FOLDERS};

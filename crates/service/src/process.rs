@@ -13,6 +13,7 @@ use crate::lifecycle::{Lifecycle, Stop};
 use crate::listener::Listener;
 use crate::server::serve;
 use crate::service::Service;
+use crate::workers::Workers;
 
 /// How long answers may take to finish once a stop is asked for.
 const GRACE: Duration = Duration::from_secs(10);
@@ -44,6 +45,9 @@ pub enum RunError {
     /// Signals could not be listened for.
     #[error("cannot listen for signals")]
     Signals(#[source] std::io::Error),
+    /// The threads for connections could not be started.
+    #[error("cannot start a thread for each core")]
+    Threads(#[source] std::io::Error),
     /// A background task died.
     #[error("stopped because a background task died: {0}")]
     TaskDied(String),
@@ -105,12 +109,18 @@ impl Process {
         let lifecycle = Lifecycle::new(self.stop.clone());
         let servers = TaskTracker::new();
         let mut vital_signs = Vec::new();
+        let mut workers = None;
         for service in self.services {
             let name = service.name();
             let assembled = service.assemble();
             tracing::info!(service = name, listen = %assembled.listener.listen(), "listening");
             vital_signs.push(assembled.vital_signs);
-            servers.spawn(serve(assembled.listener, assembled.framed, self.stop.clone()));
+            let threads = match (assembled.per_core, &workers) {
+                (false, _) => None,
+                (true, Some(started)) => Some(Workers::clone(started)),
+                (true, None) => Some(workers.insert(Workers::start().map_err(RunError::Threads)?).clone()),
+            };
+            servers.spawn(serve(assembled.listener, assembled.framed, self.stop.clone(), threads));
             for (task, start) in assembled.tasks {
                 lifecycle.spawn(task, start(self.stop.clone()));
             }
@@ -125,11 +135,11 @@ impl Process {
         let control_path = socket.map(|socket| {
             let (listener, path) = socket.into_parts();
             let router = control::router(report, self.stop.clone());
-            servers.spawn(serve(Listener::from_unix(listener), router, self.stop.clone()));
+            servers.spawn(serve(Listener::from_unix(listener), router, self.stop.clone(), None));
             path
         });
         servers.close();
-        Ok(Running { lifecycle, servers, grace: self.grace, _control_path: control_path })
+        Ok(Running { lifecycle, servers, grace: self.grace, _workers: workers, _control_path: control_path })
     }
 
     /// Runs until a signal, `/shutdown` or a dead task stops it. A second signal cuts.
@@ -167,6 +177,8 @@ pub struct Running {
     lifecycle: Lifecycle,
     servers: TaskTracker,
     grace: Duration,
+    // What handlers left running on them goes on until everything has ended.
+    _workers: Option<Workers>,
     _control_path: Option<OwnedPath>,
 }
 

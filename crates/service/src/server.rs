@@ -16,11 +16,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::lifecycle::{BoxError, Stop};
 use crate::listener::{Connection, Listener, Peer};
+use crate::workers::Workers;
 
 /// Longest time a client may take to send a request's headers; also how long an idle connection is kept.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(75);
@@ -46,23 +48,30 @@ impl Application for Router {
     }
 }
 
-/// Serves `application` on `listener` until draining begins, then waits until every connection has ended.
-pub(crate) async fn serve(listener: Listener, application: impl Application, stop: Stop) {
+/// Serves `application` on `listener` until draining begins, then waits until every connection has ended. With `workers`,
+/// TCP connections are theirs; those of a Unix socket are few.
+pub(crate) async fn serve(listener: Listener, application: impl Application, stop: Stop, workers: Option<Workers>) {
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.draining() => break,
         };
-        match accepted {
-            Ok((Connection::Tcp(stream), peer)) => spawn(&connections, stream, peer, application.clone(), stop.clone()),
-            Ok((Connection::Unix(stream), peer)) => {
-                spawn(&connections, stream, peer, application.clone(), stop.clone());
+        let (application, stop) = (application.clone(), stop.clone());
+        let taken = accepted.and_then(|(connection, peer)| {
+            match (connection, &workers) {
+                (Connection::Tcp(stream), Some(workers)) => {
+                    let stream = stream.into_std()?;
+                    workers.spawn(&connections, adopt(stream, peer, application, stop));
+                }
+                (Connection::Tcp(stream), None) => drop(connections.spawn(talk(stream, peer, application, stop))),
+                (Connection::Unix(stream), _) => drop(connections.spawn(talk(stream, peer, application, stop))),
             }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_REST).await;
-            }
+            Ok(())
+        });
+        if let Err(error) = taken {
+            tracing::warn!(%error, "cannot accept a connection");
+            tokio::time::sleep(ACCEPT_REST).await;
         }
     }
     drop(listener);
@@ -70,37 +79,44 @@ pub(crate) async fn serve(listener: Listener, application: impl Application, sto
     connections.wait().await;
 }
 
-fn spawn<S>(connections: &TaskTracker, stream: S, peer: Peer, application: impl Application, stop: Stop)
+/// Takes a connection over to the runtime that this is polled on.
+async fn adopt(stream: std::net::TcpStream, peer: Peer, application: impl Application, stop: Stop) {
+    match TcpStream::from_std(stream) {
+        Ok(stream) => talk(stream, peer, application, stop).await,
+        Err(error) => tracing::warn!(%error, "cannot take over a connection"),
+    }
+}
+
+/// Answers the requests of one connection until it ends.
+async fn talk<S>(stream: S, peer: Peer, application: impl Application, stop: Stop)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    connections.spawn(async move {
-        let service = service_fn(move |request: Request<Incoming>| {
-            let application = application.clone();
-            async move { Ok::<_, Infallible>(application.answer(request.map(Body::new), peer).await) }
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_READ_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service);
-        let mut connection = std::pin::pin!(connection);
-        // In a set of its own, so that it is polled when it has something to say and not with every packet: the token
-        // behind it is one lock for all connections.
-        let mut draining: FuturesUnordered<_> = std::iter::once(stop.draining()).collect();
-        let ended = tokio::select! {
-            biased;
-            ended = connection.as_mut() => ended,
-            Some(()) = draining.next() => {
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    ended = connection => ended,
-                    () = stop.cut() => return,
-                }
-            }
-        };
-        // A client that goes away is everyday business.
-        if let Err(error) = ended {
-            tracing::trace!(%peer, %error, "connection ended");
-        }
+    let service = service_fn(move |request: Request<Incoming>| {
+        let application = application.clone();
+        async move { Ok::<_, Infallible>(application.answer(request.map(Body::new), peer).await) }
     });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_READ_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    // In a set of its own, so that it is polled when it has something to say and not with every packet: the token
+    // behind it is one lock for all connections.
+    let mut draining: FuturesUnordered<_> = std::iter::once(stop.draining()).collect();
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        Some(()) = draining.next() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection => ended,
+                () = stop.cut() => return,
+            }
+        }
+    };
+    // A client that goes away is everyday business.
+    if let Err(error) = ended {
+        tracing::trace!(%peer, %error, "connection ended");
+    }
 }

@@ -10,7 +10,10 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 
 use super::log;
-use super::vocabulary::{self, Token, Vocabulary};
+use super::vocabulary::{self, ControlTexts, Token, Vocabulary};
+
+/// Texts up to this length are tokenized in one go.
+const SPLIT_BYTES: usize = 16 << 10;
 
 /// Why a file could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -120,9 +123,17 @@ impl Model {
         self.inner.chat_template(name).ok()?.to_string().ok()
     }
 
-    /// The tokens of a text. With `special`, the texts of control tokens are read as such.
-    pub(crate) fn tokenize(&self, text: &str, add_special: bool, special: bool) -> Vec<Token> {
-        vocabulary::from_llama(self.inner.vocab().tokenize(text.as_bytes(), add_special, special))
+    /// The tokens of a text; the texts of control tokens are read as such. With `add_special`, the tokenizer's own
+    /// begin and end are added.
+    pub(crate) fn tokenize(&self, text: &str, add_special: bool) -> Vec<Token> {
+        let vocab = self.inner.vocab();
+        // A tokenizer that ends a text of its own accord must see it whole.
+        if text.len() <= SPLIT_BYTES || add_special && vocab.should_add_eos() {
+            return vocabulary::from_llama(vocab.tokenize(text.as_bytes(), add_special, true));
+        }
+        let parts = split_at_controls(text, self.vocabulary.controls());
+        let tokenize = |(index, part): (usize, &str)| vocab.tokenize(part.as_bytes(), add_special && index == 0, true);
+        vocabulary::from_llama(parts.enumerate().flat_map(tokenize).collect())
     }
 
     /// The text of checked tokens, control tokens spelled out; U+FFFD where it is not whole characters.
@@ -141,6 +152,20 @@ impl Model {
     }
 }
 
+/// Splits a text before control tokens, into parts of at least [`SPLIT_BYTES`] where it has any. No other token reaches
+/// over such a place, so the parts' tokens are the whole's. llama.cpp takes time that grows with the square of the number
+/// of control tokens: twelve seconds for a megabyte of them.
+fn split_at_controls<'a>(text: &'a str, controls: &'a ControlTexts) -> impl Iterator<Item = &'a str> {
+    let mut cuts = controls.find(text).peekable();
+    let mut start = Some(0);
+    std::iter::from_fn(move || {
+        let begin = start?;
+        while cuts.next_if(|&cut| cut < begin + SPLIT_BYTES).is_some() {}
+        start = cuts.next();
+        Some(&text[begin..start.unwrap_or(text.len())])
+    })
+}
+
 /// Refuses what is plainly no model, in words that llama.cpp does not have.
 fn check_file(path: &Path) -> Result<(), LoadError> {
     let unreadable = |source: std::io::Error| match source.kind() {
@@ -157,5 +182,22 @@ fn check_file(path: &Path) -> Result<(), LoadError> {
         Ok(()) => Err(LoadError::NotGguf(path.to_owned())),
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(LoadError::NotGguf(path.to_owned())),
         Err(error) => Err(unreadable(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_split_before_control_tokens_only() {
+        let controls = ControlTexts::new(std::iter::once(b"<|x|>".as_slice()));
+        let plain = "word ".repeat(10_000);
+        assert_eq!(split_at_controls(&plain, &controls).collect::<Vec<_>>(), [plain.as_str()]);
+        let mixed = format!("{plain}<|x|>{plain}<|x|><|x|>é");
+        let parts: Vec<&str> = split_at_controls(&mixed, &controls).collect();
+        assert_eq!(parts.concat(), mixed);
+        assert_eq!(parts.len(), 3);
+        assert!(parts[1..].iter().all(|part| part.starts_with("<|x|>")));
     }
 }

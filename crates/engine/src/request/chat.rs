@@ -45,7 +45,7 @@ pub(super) fn render(
 pub(super) fn tokens_of(pieces: &[Piece], add_special: bool, loaded: &Loaded) -> Vec<Token> {
     let tokenize = |(index, piece): (usize, &Piece)| {
         // The template writes the special tokens itself; the tokenizer's own would double them.
-        loaded.model.tokenize(piece, add_special && index == 0, true)
+        loaded.model.tokenize(piece, add_special && index == 0)
     };
     pieces.iter().enumerate().flat_map(tokenize).collect()
 }

@@ -78,7 +78,7 @@ fn tokens(request: &CompletionRequest, loaded: &Loaded) -> Result<Vec<Token>, Re
 /// The tokens of a text; special tokens that stand in it are read as such, as vLLM does here.
 fn text_tokens(text: &str, add_special: bool, loaded: &Loaded) -> Result<Vec<Token>, RequestError> {
     check_text_length(std::iter::once(text), loaded)?;
-    Ok(loaded.model.tokenize(text, add_special, true))
+    Ok(loaded.model.tokenize(text, add_special))
 }
 
 /// Ids that the model has.

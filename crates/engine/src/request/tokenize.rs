@@ -27,7 +27,7 @@ pub(crate) fn tokenize(request: &TokenizeRequest, loaded: &Loaded) -> Result<Tok
             };
             tokens_of(&render(messages, &options, loaded)?, request.add_special_tokens.unwrap_or(false), loaded)
         }
-        (None, Some(text)) => loaded.model.tokenize(text, request.add_special_tokens.unwrap_or(true), true),
+        (None, Some(text)) => loaded.model.tokenize(text, request.add_special_tokens.unwrap_or(true)),
         (None, None) => {
             return Err(BodyError::missing("body.prompt").into());
         }

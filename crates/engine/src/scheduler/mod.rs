@@ -21,7 +21,7 @@ use crate::template::{ChatTemplate, TemplateError};
 
 pub(crate) use request::{Delta, Finish, GenerateError, GenerateRequest, GeneratedToken, Generation, SubmitError};
 use running::Job;
-use worker::Worker;
+use worker::{Links, Worker};
 
 /// What the engine is doing.
 #[derive(Debug, Clone)]
@@ -72,9 +72,9 @@ impl Engine {
         let (states, state) = watch::channel(EngineState::Loading(0.0));
         let (waiting, abandon) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let max_queue = config.max_queue;
-        let thread_parts = ThreadParts { waiting: waiting.clone(), abandon: abandon.clone(), metrics, received };
+        let links = Links { jobs: received, waiting: waiting.clone(), abandon: abandon.clone(), metrics };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(move || {
-            let work = AssertUnwindSafe(|| work(&config, thread_parts, &states));
+            let work = AssertUnwindSafe(|| work(&config, links, &states));
             let end = match std::panic::catch_unwind(work) {
                 Ok(Ok(()) | Err(LoadError::GivenUp)) => EngineState::Stopped,
                 Ok(Err(error)) => EngineState::Failed(one_line(&error).into()),
@@ -123,19 +123,11 @@ impl Engine {
     }
 }
 
-/// What the thread takes with it.
-struct ThreadParts {
-    waiting: Arc<AtomicUsize>,
-    abandon: Arc<AtomicBool>,
-    metrics: Arc<Metrics>,
-    received: mpsc::UnboundedReceiver<Job>,
-}
-
 /// The thread's life: load, then work.
-fn work(config: &EngineConfig, parts: ThreadParts, states: &watch::Sender<EngineState>) -> Result<(), LoadError> {
+fn work(config: &EngineConfig, links: Links, states: &watch::Sender<EngineState>) -> Result<(), LoadError> {
     let started = Instant::now();
     let model = {
-        let (states, abandon) = (states.clone(), parts.abandon.clone());
+        let (states, abandon) = (states.clone(), links.abandon.clone());
         Model::load(&config.model, move |part| {
             states.send_if_modified(|state| match state {
                 EngineState::Loading(known) if part - *known >= 0.01 => {
@@ -147,7 +139,7 @@ fn work(config: &EngineConfig, parts: ThreadParts, states: &watch::Sender<Engine
             !abandon.load(Ordering::Relaxed)
         })
     };
-    if parts.abandon.load(Ordering::Relaxed) {
+    if links.abandon.load(Ordering::Relaxed) {
         return Err(LoadError::GivenUp);
     }
     let model = model?;
@@ -173,9 +165,7 @@ fn work(config: &EngineConfig, parts: ThreadParts, states: &watch::Sender<Engine
         "model loaded"
     );
     states.send_replace(EngineState::Ready(loaded.clone()));
-    let ThreadParts { waiting, abandon, metrics, received } = parts;
-    Worker::new(context, loaded.model.vocabulary(), size, worker::Links { jobs: received, waiting, abandon, metrics })
-        .run();
+    Worker::new(context, loaded.model.vocabulary(), size, links).run();
     Ok(())
 }
 

@@ -16,6 +16,17 @@ async fn tokens_become_the_same_text_again() {
 }
 
 #[tokio::test]
+async fn a_long_text_has_the_tokens_of_its_parts() {
+    let engine = TestEngine::start().await;
+    let part = "<|im_start|>user\nnaïve 😀  text<|im_end|>\n";
+    let one = engine.ask("/tokenize", &json!({"prompt": part})).await;
+    // Long enough to be tokenized in parts, and quadratic in llama.cpp if it were not.
+    let many = engine.ask("/tokenize", &json!({"prompt": part.repeat(2000)})).await;
+    let expected = std::iter::repeat_n(one["tokens"].as_array().unwrap(), 2000).flatten();
+    assert!(many["tokens"].as_array().unwrap().iter().eq(expected));
+}
+
+#[tokio::test]
 async fn tokens_can_be_spelled() {
     let engine = TestEngine::start().await;
     let request = json!({"prompt": "a <|im_end|>", "return_token_strs": true});

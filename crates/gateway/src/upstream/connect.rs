@@ -14,6 +14,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use remora_types::engines::EngineAddress;
+use thread_local::ThreadLocal;
 use tokio::net::UnixStream;
 
 use crate::body::Pieces;
@@ -23,7 +24,7 @@ use crate::endpoint::Endpoint;
 /// and a request that meets the closing is lost without anybody's fault; so ours are gone before.
 const IDLE: Duration = Duration::from_secs(4);
 
-/// Most unused connections kept to one engine.
+/// Most unused connections that a thread keeps to one engine.
 const IDLE_CONNECTIONS: usize = 256;
 
 /// What the pool knows an engine by. It hashes this byte by byte several times a request, and there is one pool for each
@@ -36,7 +37,9 @@ const POOL_KEY: &str = "http://e";
 /// connection of its predecessor.
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    client: AnyClient,
+    // One for each thread that answers connections: a request and its answer then never wait for another thread to wake.
+    clients: ThreadLocal<AnyClient>,
+    connector: AnyConnector,
     uris: [Uri; Endpoint::ALL.len()],
     host: HeaderValue,
     authorization: Option<HeaderValue>,
@@ -46,6 +49,28 @@ pub(crate) struct Upstream {
 enum AnyClient {
     Tcp(Client<TcpConnector, Pieces>),
     Unix(Client<UnixConnector, Pieces>),
+}
+
+#[derive(Debug, Clone)]
+enum AnyConnector {
+    Tcp(TcpConnector),
+    Unix(UnixConnector),
+}
+
+impl AnyClient {
+    /// A client without connections yet.
+    fn new(connector: AnyConnector) -> Self {
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .set_host(false);
+        match connector {
+            AnyConnector::Tcp(connector) => Self::Tcp(builder.build(connector)),
+            AnyConnector::Unix(connector) => Self::Unix(builder.build(connector)),
+        }
+    }
 }
 
 impl Upstream {
@@ -62,25 +87,18 @@ impl Upstream {
         let uris = uris.try_into().expect("one for each endpoint");
         let authority = target.authority().map_or("localhost", |authority| authority.as_str());
         let host = HeaderValue::from_str(authority).expect("an authority is a legal header value");
-        let mut builder = Client::builder(TokioExecutor::new());
-        builder
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .set_host(false);
-        let client = match address {
+        let connector = match address {
             EngineAddress::Tcp { .. } => {
                 let mut http = HttpConnector::new();
                 http.set_nodelay(true);
                 http.set_connect_timeout(Some(connect_timeout));
-                AnyClient::Tcp(builder.build(TcpConnector { target, http }))
+                AnyConnector::Tcp(TcpConnector { target, http })
             }
             EngineAddress::Unix(path) => {
-                let connector = UnixConnector { path: path.as_path().into(), timeout: connect_timeout };
-                AnyClient::Unix(builder.build(connector))
+                AnyConnector::Unix(UnixConnector { path: path.as_path().into(), timeout: connect_timeout })
             }
         };
-        Ok(Self { client, uris, host, authorization })
+        Ok(Self { clients: ThreadLocal::new(), connector, uris, host, authorization })
     }
 
     /// Where an endpoint is on this engine.
@@ -100,7 +118,7 @@ impl Upstream {
 
     /// Sends a request. Dropping the future, or the answer's body later, closes the connection.
     pub(super) fn send(&self, request: Request<Pieces>) -> ResponseFuture {
-        match &self.client {
+        match self.clients.get_or(|| AnyClient::new(self.connector.clone())) {
             AnyClient::Tcp(client) => client.request(request),
             AnyClient::Unix(client) => client.request(request),
         }
