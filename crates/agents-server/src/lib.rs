@@ -16,7 +16,7 @@ mod state;
 
 use std::sync::Arc;
 
-use remora_service::{Listener, Service, Stop};
+use remora_service::{Identity, Listener, Service, Stop};
 use serde_json::json;
 
 pub use config::{Config, InvalidConfig, Limits, WatchMode};
@@ -29,7 +29,12 @@ pub const NAME: &str = "agents-server";
 pub const SECTION: &str = "agents_server";
 
 /// The agents server on a bound listener, its folder read once. `stop` is that of the process it will run in.
-pub async fn service(config: &Config, listener: Listener, stop: &Stop) -> Result<Service, InvalidConfig> {
+pub async fn service(
+    config: &Config,
+    listener: Listener,
+    identity: &Identity,
+    stop: &Stop,
+) -> Result<Service, InvalidConfig> {
     config.validate()?;
     let (config, root) = (config.clone(), config.root.clone());
     let opened = tokio::task::spawn_blocking(move || folder::Folder::open(config)).await;
@@ -40,6 +45,7 @@ pub async fn service(config: &Config, listener: Listener, stop: &Stop) -> Result
     let (for_ready, for_details) = (folder.clone(), folder.clone());
     let missing = format!("there is no folder {}; make it, or set agents_server.root", root.display());
     let service = Service::new(NAME, listener, api::routes(AppState { folder, stop: Arc::new(stop.clone()) }))
+        .identity(identity)
         .quiet()
         .ready(move || if for_ready.current().exists { Vec::new() } else { vec![missing.clone()] })
         .details(move || {

@@ -8,7 +8,7 @@ use clap::Parser;
 use remora_agents_server::{Config, NAME, SECTION, service};
 use remora_service::config::Settings;
 use remora_service::telemetry::{self, LogConfig};
-use remora_service::{Listener, Process, Stop};
+use remora_service::{Identity, Listener, Process, ServiceName, Stop};
 
 /// Serves the agents folder.
 #[derive(Debug, Parser)]
@@ -37,6 +37,7 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = Settings::load(arguments.config.as_deref())?;
     let (log, config): (LogConfig, Config) = (settings.section("log")?, settings.section(SECTION)?);
+    let identity = Identity::new(&settings.section("identity")?)?;
     log.validate()?;
     config.validate()?;
     if arguments.check {
@@ -45,6 +46,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let _log = telemetry::init(&log).context("cannot start logging")?;
     let listener = Listener::bind(&config.listen).await?;
     let stop = Stop::new();
-    let service = service(&config, listener, &stop).await?;
+    let identity = identity.of_service(ServiceName::AgentsServer).await?;
+    let service = service(&config, listener, &identity, &stop).await?;
     Ok(Process::new(NAME).add(service).stop(stop).run().await?)
 }

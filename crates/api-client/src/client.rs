@@ -1,12 +1,14 @@
 //! Addresses, errors and event streams, shared by every module.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use eventsource_stream::Eventsource;
 use futures::{Stream, StreamExt};
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 use remora_types::engines::EngineAddress;
 use remora_types::error::ErrorBody;
 use reqwest::{Method, RequestBuilder, Response};
@@ -32,6 +34,17 @@ const QUOTE: usize = 300;
 pub struct Client {
     base: Base,
     http: reqwest::Client,
+    credential: Credential,
+}
+
+/// What a client shows of itself with each request: made anew each time, since a service's token lives for a minute.
+#[derive(Clone, Default)]
+struct Credential(Option<Arc<dyn Fn() -> Option<(HeaderName, HeaderValue)> + Send + Sync>>);
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Credential(…)" } else { "no credential" })
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -121,12 +134,13 @@ impl Client {
         if url.scheme() != "http" || url.host().is_none() || url.query().is_some() {
             return Err(invalid());
         }
-        Ok(Self { base: Base::Tcp(url), http: build(reqwest::Client::builder()) })
+        Ok(Self { base: Base::Tcp(url), http: build(reqwest::Client::builder()), credential: Credential::default() })
     }
 
     /// A client for a Unix socket.
     pub fn unix(path: &Path) -> Self {
-        Self { base: Base::Unix(path.to_owned()), http: build(reqwest::Client::builder().unix_socket(path)) }
+        let http = build(reqwest::Client::builder().unix_socket(path));
+        Self { base: Base::Unix(path.to_owned()), http, credential: Credential::default() }
     }
 
     /// A client for an engine's address.
@@ -135,6 +149,26 @@ impl Client {
             EngineAddress::Unix(path) => Ok(Self::unix(path)),
             EngineAddress::Tcp { .. } => Self::new(&address.to_string()),
         }
+    }
+
+    /// The same client, showing this header with every request: a service's token, or a person's key.
+    #[must_use]
+    pub fn with_credential(
+        mut self,
+        credential: impl Fn() -> Option<(HeaderName, HeaderValue)> + Send + Sync + 'static,
+    ) -> Self {
+        self.credential = Credential(Some(Arc::new(credential)));
+        self
+    }
+
+    /// The same client, showing a key (`rmr_…`) with every request.
+    #[must_use]
+    pub fn with_key(self, key: &str) -> Self {
+        let value = HeaderValue::try_from(format!("Bearer {key}")).ok().map(|mut value| {
+            value.set_sensitive(true);
+            (http::header::AUTHORIZATION, value)
+        });
+        self.with_credential(move || value.clone())
     }
 
     /// The address, as a person would write it.
@@ -158,13 +192,23 @@ impl Client {
         self.json(response).await
     }
 
+    /// A request without a body, for a JSON answer.
+    pub async fn call<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, ClientError> {
+        let response = self.send(self.request(method, path).timeout(REQUEST_TIMEOUT)).await?;
+        self.json(response).await
+    }
+
     /// A request to a path of this server, for calls with needs of their own.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = match &self.base {
             Base::Tcp(url) => format!("{}{path}", url.as_str().trim_end_matches('/')),
             Base::Unix(_) => format!("http://localhost{path}"),
         };
-        self.http.request(method, url)
+        let request = self.http.request(method, url);
+        match self.credential.0.as_ref().and_then(|credential| credential()) {
+            Some((name, value)) => request.header(name, value),
+            None => request,
+        }
     }
 
     /// Sends a request; any status but 2xx is a [`ClientError::Refused`] with the server's words.

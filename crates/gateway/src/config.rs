@@ -9,6 +9,7 @@ use remora_api_client::engine::EngineClient;
 use remora_api_client::engines::Engines;
 use remora_api_client::{Client, InvalidServer};
 use remora_service::Listen;
+use remora_service::identity::Signer;
 use remora_types::engines::EngineAddress;
 use remora_types::{EngineId, ModelId};
 use secrecy::{ExposeSecret, SecretString};
@@ -127,7 +128,7 @@ impl Config {
             return Err(InvalidConfig::Zero(name));
         }
         self.naming()?;
-        self.source().map(drop)
+        self.source(None).map(drop)
     }
 
     pub(crate) fn naming(&self) -> Result<Naming, InvalidConfig> {
@@ -145,10 +146,13 @@ impl Config {
         Duration::from_millis(self.connect_timeout_ms)
     }
 
-    /// Who knows the engines.
-    pub(crate) fn source(&self) -> Result<Source, InvalidConfig> {
+    /// Who knows the engines; `signer` signs calls to model-manager.
+    pub(crate) fn source(&self, signer: Option<Signer>) -> Result<Source, InvalidConfig> {
         if self.engines.is_empty() {
-            let client = Client::new(self.registry.as_deref().unwrap_or(REGISTRY))?;
+            let mut client = Client::new(self.registry.as_deref().unwrap_or(REGISTRY))?;
+            if let Some(signer) = signer {
+                client = client.with_credential(move || signer.own());
+            }
             return Ok(Source::Registry { server: client.server(), client: Engines::new(client) });
         }
         if self.registry.is_some() {

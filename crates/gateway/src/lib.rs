@@ -16,7 +16,9 @@ mod metrics;
 mod state;
 mod upstream;
 
-use remora_service::{Listener, Metrics, Service};
+use remora_service::identity::KeyStoreError;
+use remora_service::{Identity, Listener, Metrics, Service, ServiceName};
+use thiserror::Error;
 
 pub use config::{Config, EngineConfig, InvalidConfig};
 pub use directory::InvalidNaming;
@@ -25,15 +27,35 @@ use directory::{Directory, follow};
 use metrics::GatewayMetrics;
 use state::GatewayState;
 
+/// A gateway that cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The settings are wrong.
+    #[error(transparent)]
+    Config(#[from] InvalidConfig),
+    /// The keys cannot be opened.
+    #[error(transparent)]
+    Keys(#[from] KeyStoreError),
+}
+
 /// The gateway as a service, to be run by a [`remora_service::Process`].
-pub fn service(config: &Config, listener: Listener) -> Result<Service, InvalidConfig> {
+pub async fn service(config: &Config, listener: Listener, identity: &Identity) -> Result<Service, StartError> {
     config.validate()?;
     let registry = Metrics::new();
     let metrics = GatewayMetrics::register(&registry);
-    let directory = Directory::new(config.source()?, config.naming()?, metrics.clone(), config.connect_timeout());
-    let state = GatewayState::new(directory, metrics, config.patience(), config.body_limit_bytes);
+    let directory = Directory::new(
+        config.source(Some(identity.signer(ServiceName::ModelManager)))?,
+        config.naming()?,
+        metrics.clone(),
+        config.connect_timeout(),
+    );
+    let keys = identity.key_store().await.transpose()?;
+    let patience = config.patience();
+    let state =
+        GatewayState::new(directory, metrics, patience, config.body_limit_bytes, keys.clone(), identity.audit());
     let (for_ready, for_status, for_task) = (state.clone(), state.clone(), state.clone());
     let mut service = Service::new("gateway", listener, api::routes().with_state(state))
+        .identity(identity)
         .metrics(registry)
         .quiet()
         .per_core()
@@ -44,6 +66,12 @@ pub fn service(config: &Config, listener: Listener) -> Result<Service, InvalidCo
             follow(for_task.directory(), &stop).await;
             Ok(())
         });
+    if let Some(keys) = keys {
+        service = service.task("last use of keys", |stop| async move {
+            keys.record_use(stop).await;
+            Ok(())
+        });
+    }
     for prefix in api::IMITATED {
         service = service.dialect(prefix, api::openai);
     }

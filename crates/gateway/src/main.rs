@@ -8,7 +8,7 @@ use clap::Parser;
 use remora_gateway::{Config, service};
 use remora_service::config::Settings;
 use remora_service::telemetry::{self, LogConfig};
-use remora_service::{Listener, Process};
+use remora_service::{Identity, Listener, Process, ServiceName};
 
 /// The front door: OpenAI's API over every engine.
 #[derive(Debug, Parser)]
@@ -37,6 +37,7 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = Settings::load(arguments.config.as_deref())?;
     let (log, config): (LogConfig, Config) = (settings.section("log")?, settings.section("gateway")?);
+    let identity = Identity::new(&settings.section("identity")?)?;
     log.validate()?;
     config.validate()?;
     if arguments.check {
@@ -44,5 +45,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let _log = telemetry::init(&log).context("cannot start logging")?;
     let listener = Listener::bind(&config.listen).await?;
-    Ok(Process::new("gateway").add(service(&config, listener)?).run().await?)
+    let identity = identity.of_service(ServiceName::Gateway).await?;
+    Ok(Process::new("gateway").add(service(&config, listener, &identity).await?).run().await?)
 }

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use remora_service::Audit;
+use remora_service::identity::KeyStore;
+
 use crate::directory::Directory;
 use crate::metrics::GatewayMetrics;
 use crate::upstream::Patience;
@@ -17,13 +20,22 @@ struct Inner {
     metrics: GatewayMetrics,
     patience: Patience,
     body_limit: usize,
+    keys: Option<KeyStore>,
+    audit: Audit,
 }
 
 impl GatewayState {
     /// The state of one gateway. `body_limit` is in bytes.
     #[must_use]
-    pub(crate) fn new(directory: Directory, metrics: GatewayMetrics, patience: Patience, body_limit: usize) -> Self {
-        Self { inner: Arc::new(Inner { directory, metrics, patience, body_limit }) }
+    pub(crate) fn new(
+        directory: Directory,
+        metrics: GatewayMetrics,
+        patience: Patience,
+        body_limit: usize,
+        keys: Option<KeyStore>,
+        audit: Audit,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { directory, metrics, patience, body_limit, keys, audit }) }
     }
 
     /// Which engine answers for which model.
@@ -39,6 +51,16 @@ impl GatewayState {
     /// How long engines may take.
     pub(crate) fn patience(&self) -> Patience {
         self.inner.patience
+    }
+
+    /// The keys, where there are any.
+    pub(crate) fn keys(&self) -> Option<&KeyStore> {
+        self.inner.keys.as_ref()
+    }
+
+    /// Where changes are written down.
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.inner.audit
     }
 
     /// Largest request body, in bytes.

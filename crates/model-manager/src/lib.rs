@@ -17,7 +17,7 @@ pub mod registry;
 mod state;
 pub mod supervisor;
 
-use remora_service::{Listener, Service, Stop};
+use remora_service::{Identity, Listener, Service, Stop};
 
 pub use config::{CommandLine, Config, EngineDefinition, InvalidConfig, Stdin};
 
@@ -34,13 +34,24 @@ pub const SECTION: &str = "model_manager";
 /// The service, bound and ready to be run. Engines start with it and stop when it closes.
 ///
 /// `stop` must be the one that the process watches ([`remora_service::Process::stop`]): event streams end with it.
-pub fn service(config: &Config, listener: Listener, stop: &Stop) -> Result<Service, InvalidConfig> {
+pub fn service(
+    config: &Config,
+    listener: Listener,
+    identity: &Identity,
+    stop: &Stop,
+) -> Result<Service, InvalidConfig> {
     config.validate()?;
     let registry = Registry::new(&config.engines);
     let (supervisor, keepers) = Supervisor::new(config, &registry);
-    let state = AppState { registry: registry.clone(), supervisor: supervisor.clone(), stop: stop.clone() };
+    let state = AppState {
+        registry: registry.clone(),
+        supervisor: supervisor.clone(),
+        audit: identity.audit(),
+        stop: stop.clone(),
+    };
     let details = (registry.clone(), supervisor);
     Ok(Service::new(NAME, listener, api::routes(state))
+        .identity(identity)
         .ready(move || registry.unready())
         .details(move || state::details(&details.0, &details.1))
         .task("engines", |stop| keepers.run(stop)))

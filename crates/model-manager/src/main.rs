@@ -8,7 +8,7 @@ use clap::Parser;
 use remora_model_manager::{Config, NAME, SECTION, service};
 use remora_service::config::Settings;
 use remora_service::telemetry::{self, LogConfig};
-use remora_service::{Listener, Process, Stop};
+use remora_service::{Identity, Listener, Process, ServiceName, Stop};
 
 /// Keeps the engine registry and supervises local engines.
 #[derive(Debug, Parser)]
@@ -37,6 +37,7 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = Settings::load(arguments.config.as_deref())?;
     let (config, log): (Config, LogConfig) = (settings.section(SECTION)?, settings.section("log")?);
+    let identity = Identity::new(&settings.section("identity")?)?;
     log.validate()?;
     config.validate()?;
     if arguments.check {
@@ -44,6 +45,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let _log = telemetry::init(&log).context("cannot start logging")?;
     let (listener, stop) = (Listener::bind(&config.listen).await?, Stop::new());
-    let service = service(&config, listener, &stop)?;
+    let identity = identity.of_service(ServiceName::ModelManager).await?;
+    let service = service(&config, listener, &identity, &stop)?;
     Ok(Process::new(NAME).stop(stop).add(service).run().await?)
 }

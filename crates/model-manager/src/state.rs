@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use remora_service::Stop;
+use remora_service::{Audit, Stop};
 use remora_types::EngineId;
 use serde_json::{Value, json};
 
@@ -14,6 +14,7 @@ use crate::supervisor::Supervisor;
 pub(crate) struct AppState {
     pub(crate) registry: Registry,
     pub(crate) supervisor: Supervisor,
+    pub(crate) audit: Audit,
     pub(crate) stop: Stop,
 }
 

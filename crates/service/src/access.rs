@@ -1,60 +1,47 @@
 //! Who may call a route.
 //!
-//! Each route states its [`Access`] where it is declared ([`crate::Routes::route`]); an [`Identity`] establishes the
-//! [`Caller`] once per request, before any handler. This version knows one identity, [`LoopbackOnly`]; tailnet
-//! identity and keys take the same seat.
+//! Each route states its [`Access`] where it is declared ([`crate::Routes::route`]): the role that a caller needs, and
+//! the services that may call it. [`crate::Identity`] establishes the [`Caller`] once per request, before any handler.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use futures::future::BoxFuture;
-use http::HeaderMap;
-use serde::{Deserialize, Serialize};
+use http::StatusCode;
+use remora_types::ModelId;
+use remora_types::identity::{CallerInfo, Role, ServiceName, Who};
 
-use crate::listener::Peer;
-
-/// What a caller may do. Roles do not include each other; an administrator holds all three.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Chat and read.
-    Use,
-    /// Adapters, models, others' sessions.
-    Operate,
-    /// Updates, shutdown, keys.
-    Admin,
-}
-
-impl Role {
-    /// Every role.
-    pub const ALL: [Self; 3] = [Self::Use, Self::Operate, Self::Admin];
-
-    /// The role's name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Use => "use",
-            Self::Operate => "operate",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+use crate::error::ApiError;
+use crate::identity::Allowance;
 
 /// A set of roles.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Roles(u8);
 
 impl Roles {
+    /// No role.
+    pub const NONE: Self = Self(0);
+
+    /// A role and those below it: whoever may operate may use.
+    #[must_use]
+    pub fn up_to(role: Role) -> Self {
+        Role::ALL.into_iter().filter(|lower| *lower <= role).collect()
+    }
+
     /// Whether the role is among them.
     #[must_use]
     pub fn contains(self, role: Role) -> bool {
         self.0 & 1 << role as u8 != 0
+    }
+
+    /// Those of both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Each of them, the least first.
+    pub fn iter(self) -> impl Iterator<Item = Role> {
+        Role::ALL.into_iter().filter(move |role| self.contains(*role))
     }
 }
 
@@ -72,92 +59,209 @@ impl<const N: usize> From<[Role; N]> for Roles {
 
 impl fmt::Debug for Roles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(Role::ALL.into_iter().filter(|role| self.contains(*role))).finish()
+        f.debug_set().entries(self.iter()).finish()
     }
 }
 
-/// What a route asks of its caller.
+/// A set of services.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Services(u16);
+
+impl Services {
+    /// No service.
+    pub const NONE: Self = Self(0);
+
+    /// Every service: for what each tells about itself.
+    pub const ALL: Self = Self::of(&ServiceName::ALL);
+
+    /// These services.
+    #[must_use]
+    pub const fn of(services: &[ServiceName]) -> Self {
+        let (mut set, mut index) = (0, 0);
+        while index < services.len() {
+            set |= 1 << services[index] as u16;
+            index += 1;
+        }
+        Self(set)
+    }
+
+    /// Whether the service is among them.
+    #[must_use]
+    pub fn contains(self, service: ServiceName) -> bool {
+        self.0 & 1 << service as u16 != 0
+    }
+
+    /// Each of them.
+    pub fn iter(self) -> impl Iterator<Item = ServiceName> {
+        ServiceName::ALL.into_iter().filter(move |service| self.contains(*service))
+    }
+}
+
+impl fmt::Debug for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+/// What a route asks of its caller. There is no default: a route that does not say both things does not compile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Nothing: liveness probes, which tell a stranger no more than that a process turns.
-    Public,
-    /// A caller that holds this role.
+pub struct Access {
+    asks: Asks,
+    services: Services,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    Nothing,
+    Identity,
     Role(Role),
 }
 
 impl Access {
-    /// A caller that holds this role.
+    /// Open to strangers: liveness probes, which tell no more than that a process turns.
+    pub const PUBLIC: Self = Self { asks: Asks::Nothing, services: Services::ALL };
+
+    /// A caller that holds this role. These services may call it too, on their own account or for a caller who holds
+    /// the role; no other service may, whoever it speaks for.
     #[must_use]
-    pub fn role(role: Role) -> Self {
-        Self::Role(role)
+    pub const fn role(role: Role, services: Services) -> Self {
+        Self { asks: Asks::Role(role), services }
+    }
+
+    /// A caller that is known, with whatever roles: for what tells callers about themselves.
+    #[must_use]
+    pub const fn anybody_known(services: Services) -> Self {
+        Self { asks: Asks::Identity, services }
+    }
+
+    /// Whether nobody needs to be established.
+    pub(crate) fn is_public(self) -> bool {
+        self.asks == Asks::Nothing
+    }
+
+    /// Lets a caller in, or says what is missing.
+    pub(crate) fn admit(self, caller: &Caller) -> Result<(), ApiError> {
+        if let Some(service) = caller.service().filter(|service| !self.services.contains(*service)) {
+            let message = format!("the service {service} may not call this");
+            return Err(ApiError::new(StatusCode::FORBIDDEN, "service_not_allowed", message));
+        }
+        match self.asks {
+            Asks::Role(role) if !caller.roles().contains(role) && !caller.is_service() => {
+                let message = format!(
+                    "{} does not hold the role '{role}' that this needs; GET /whoami says what it holds and why",
+                    caller.who()
+                );
+                Err(ApiError::new(StatusCode::FORBIDDEN, "role_required", message))
+            }
+            Asks::Nothing | Asks::Identity | Asks::Role(_) => Ok(()),
+        }
     }
 
     /// As it stands in the API document under `x-remora-access`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Public => "public",
-            Self::Role(role) => role.as_str(),
+        match self.asks {
+            Asks::Nothing => "public",
+            Asks::Identity => "known",
+            Asks::Role(role) => role.as_str(),
         }
+    }
+
+    /// The services that may call it.
+    #[must_use]
+    pub fn services(self) -> Services {
+        self.services
     }
 }
 
 /// Who is calling; in the request's extensions of every handler whose route is not public. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
-    /// For logs and records.
-    pub name: Arc<str>,
-    /// What it may do.
-    pub roles: Roles,
+#[derive(Debug, Clone)]
+pub struct Caller(Arc<Established>);
+
+#[derive(Debug)]
+struct Established {
+    info: CallerInfo,
+    roles: Roles,
+    via: Option<ServiceName>,
+    allowance: Option<Arc<Allowance>>,
 }
 
 impl Caller {
+    /// A caller with these roles, and how each came about.
+    pub(crate) fn new(who: Who, roles: Roles, because: Vec<String>) -> Self {
+        Self::from_info(CallerInfo { who, roles: roles.iter().collect(), models: None, because }, None, None)
+    }
+
+    /// A caller with all that is known of it.
+    pub(crate) fn from_info(info: CallerInfo, via: Option<ServiceName>, allowance: Option<Arc<Allowance>>) -> Self {
+        let roles = info.roles.iter().copied().collect();
+        Self(Arc::new(Established { info, roles, via, allowance }))
+    }
+
     /// The person at this machine: every role.
     #[must_use]
     pub fn local() -> Self {
-        static NAME: LazyLock<Arc<str>> = LazyLock::new(|| "local".into());
-        Self { name: NAME.clone(), roles: Role::ALL.into() }
-    }
-}
-
-/// Why no caller could be established. The text is for the caller.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal(pub String);
-
-/// Establishes who is calling.
-pub trait Identity: Send + Sync + 'static {
-    /// The verdict where it is known without waiting for anybody; `None` leads to [`Identity::identify`].
-    fn known(&self, _: &Peer, _: &HeaderMap) -> Option<Result<Caller, Refusal>> {
-        None
+        static LOCAL: LazyLock<Caller> = LazyLock::new(|| {
+            let because = "a local connection, and no tailscaled socket is set: the person at this machine".to_owned();
+            Caller::new(Who::Local, Role::ALL.into(), vec![because])
+        });
+        LOCAL.clone()
     }
 
-    /// Who is at the other end of this connection, sending these headers.
-    fn identify<'a>(&'a self, peer: &'a Peer, headers: &'a HeaderMap) -> BoxFuture<'a, Result<Caller, Refusal>>;
-}
+    /// The person or program behind a Unix socket.
+    pub(crate) fn behind_socket(uid: u32) -> Self {
+        let because = format!("a Unix socket of this machine, from user {uid}");
+        Self::new(Who::Local, Role::ALL.into(), vec![because])
+    }
 
-/// Loopback and Unix-socket peers are the local user; everybody else is refused.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct LoopbackOnly;
+    /// Who it is.
+    #[must_use]
+    pub fn who(&self) -> &Who {
+        &self.0.info.who
+    }
 
-impl LoopbackOnly {
-    fn verdict(peer: &Peer) -> Result<Caller, Refusal> {
-        if peer.is_local() {
-            Ok(Caller::local())
-        } else {
-            Err(Refusal(format!("{peer} is not this machine; this version answers local callers only")))
+    /// What it may do.
+    #[must_use]
+    pub fn roles(&self) -> Roles {
+        self.0.roles
+    }
+
+    /// All that is known of it, as it goes over the wire.
+    #[must_use]
+    pub fn info(&self) -> &CallerInfo {
+        &self.0.info
+    }
+
+    /// The service that passed it on, if one did.
+    #[must_use]
+    pub fn via(&self) -> Option<ServiceName> {
+        self.0.via
+    }
+
+    /// The service at the other end of the connection, on its own account or another's.
+    #[must_use]
+    pub fn service(&self) -> Option<ServiceName> {
+        match self.who() {
+            Who::Service { name } => Some(*name),
+            _ => self.0.via,
         }
     }
-}
 
-impl Identity for LoopbackOnly {
-    fn known(&self, peer: &Peer, _: &HeaderMap) -> Option<Result<Caller, Refusal>> {
-        Some(Self::verdict(peer))
+    /// Whether it is a service on its own account.
+    #[must_use]
+    pub fn is_service(&self) -> bool {
+        matches!(self.who(), Who::Service { .. })
     }
 
-    fn identify<'a>(&'a self, peer: &'a Peer, _: &'a HeaderMap) -> BoxFuture<'a, Result<Caller, Refusal>> {
-        Box::pin(std::future::ready(Self::verdict(peer)))
+    /// Whether it may ask this model.
+    #[must_use]
+    pub fn may_ask(&self, model: &ModelId) -> bool {
+        self.0.info.models.as_ref().is_none_or(|models| models.contains(model))
+    }
+
+    /// What its key still allows, where the key has limits.
+    #[must_use]
+    pub fn allowance(&self) -> Option<&Arc<Allowance>> {
+        self.0.allowance.as_ref()
     }
 }
-
-/// The identity that a service's routes ask.
-pub(crate) type SharedIdentity = Arc<dyn Identity>;

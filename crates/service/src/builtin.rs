@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::{Html, IntoResponse, Response};
 use axum::{Json, Router};
@@ -9,12 +10,19 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use remora_types::error::ErrorBody;
+use remora_types::identity::{AuditList, Role, RotatedCredential, ServiceName, WhoAmI};
 use remora_types::status::{Health, Readiness, ServiceStatus};
+use serde::Deserialize;
+use utoipa::IntoParams;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::routes;
 
-use crate::access::{Access, Role};
+use crate::access::{Access, Caller, Services};
 use crate::docs_page;
+use crate::error::ApiError;
+use crate::extract::ApiQuery;
+use crate::guard::Loan;
+use crate::identity::Identity;
 use crate::routes::Routes;
 use crate::service::VitalSigns;
 
@@ -30,6 +38,7 @@ pub(crate) enum Builtin {
 #[derive(Clone)]
 struct BuiltinState {
     vital_signs: VitalSigns,
+    identity: Identity,
     documents: Arc<std::sync::OnceLock<Documents>>,
 }
 
@@ -39,17 +48,23 @@ struct Documents {
 }
 
 /// Adds the endpoints to a service's routes; gives its router and the whole API document.
-pub(crate) fn add(routes: Routes, which: Builtin, vital_signs: &VitalSigns) -> (Router, OpenApi) {
-    let state = BuiltinState { vital_signs: vital_signs.clone(), documents: Arc::default() };
+pub(crate) fn add(routes: Routes, which: Builtin, vital_signs: &VitalSigns, identity: &Identity) -> (Router, OpenApi) {
+    let state =
+        BuiltinState { vital_signs: vital_signs.clone(), identity: identity.clone(), documents: Arc::default() };
+    let told = Access::role(Role::Use, Services::ALL);
     let mut own = Routes::<BuiltinState>::new("")
-        .route(Access::role(Role::Use), routes!(status))
-        .route(Access::role(Role::Use), routes!(openapi))
-        .route(Access::role(Role::Use), routes!(docs));
+        .route(told, routes!(status))
+        .route(told, routes!(openapi))
+        .route(told, routes!(docs));
     if which == Builtin::All {
+        let dashboard = Services::of(&[ServiceName::Dashboard]);
         own = own
-            .route(Access::Public, routes!(health))
-            .route(Access::Public, routes!(ready))
-            .route(Access::role(Role::Use), routes!(metrics));
+            .route(Access::PUBLIC, routes!(health))
+            .route(Access::PUBLIC, routes!(ready))
+            .route(told, routes!(metrics))
+            .route(Access::anybody_known(Services::ALL), routes!(whoami))
+            .route(Access::role(Role::Admin, dashboard), routes!(audit))
+            .route(Access::role(Role::Admin, Services::NONE), routes!(rotate_credential));
     }
     let documents = state.documents.clone();
     let (router, api) = routes.merge(own.with_state(state)).split();
@@ -89,6 +104,65 @@ async fn status(State(state): State<BuiltinState>) -> Json<ServiceStatus> {
 async fn metrics(State(state): State<BuiltinState>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, kind)], state.vital_signs.metrics.render()).into_response()
+}
+
+/// Who this service takes the caller for, and why it grants what it grants.
+#[utoipa::path(get, path = "/whoami", tag = "service",
+    responses((status = 200, body = WhoAmI), (status = 401, body = ErrorBody)))]
+async fn whoami(
+    State(state): State<BuiltinState>,
+    Extension(caller): Extension<Caller>,
+    Extension(loan): Extension<Arc<Loan>>,
+) -> Json<WhoAmI> {
+    Json(WhoAmI {
+        service: state.vital_signs.name.to_owned(),
+        peer: loan.connection.peer.to_string(),
+        caller: caller.info().clone(),
+        via: caller.via(),
+    })
+}
+
+/// Which rows of the record to give.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct AuditQuery {
+    /// Only rows with a lower id, for the next page.
+    before: Option<i64>,
+    /// Most rows to give, 1 to 1000; 100 where absent.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+}
+
+/// Who changed what, the newest first.
+#[utoipa::path(get, path = "/audit", tag = "service", params(AuditQuery),
+    responses((status = 200, body = AuditList), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody)))]
+async fn audit(
+    State(state): State<BuiltinState>,
+    ApiQuery(query): ApiQuery<AuditQuery>,
+) -> Result<Json<AuditList>, ApiError> {
+    let limit = query.limit.unwrap_or(100);
+    if !(1..=1000).contains(&limit) {
+        let message = format!("limit is {limit}; it can be 1 to 1000");
+        return Err(ApiError::bad_request("invalid_limit", message).with_param("limit"));
+    }
+    Ok(Json(AuditList { rows: state.identity.audit().rows(query.before, limit).await? }))
+}
+
+/// Gives the service a new credential; the old one is believed for two more minutes.
+#[utoipa::path(post, path = "/credential/rotate", tag = "service",
+    responses((status = 200, body = RotatedCredential), (status = 403, body = ErrorBody), (status = 409, body = ErrorBody)))]
+async fn rotate_credential(
+    State(state): State<BuiltinState>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<RotatedCredential>, ApiError> {
+    let identity = state.identity.clone();
+    let rotated = tokio::task::spawn_blocking(move || identity.rotate()).await.map_err(ApiError::internal)?;
+    let none = || ApiError::conflict("no_credential", "this service runs without a credential");
+    let (service, key_id) = rotated.ok_or_else(none)?.map_err(ApiError::internal)?;
+    let details = serde_json::json!({"key_id": key_id});
+    state.identity.audit().record(&caller, "credential.rotate", service.as_str(), details).await;
+    Ok(Json(RotatedCredential { service, key_id }))
 }
 
 /// This API as an OpenAPI document.

@@ -2,7 +2,8 @@
 //!
 //! One file serves every service: each reads its own section. A key that nobody knows is an error, in the file and in
 //! the environment, since a misspelt limit that is silently ignored is worse than a server that does not start.
-//! Variables without `__` (`REMORA_STATE_DIR`, `REMORA_ADMINS`) are not settings of a section and pass by.
+//! Variables without `__` (`REMORA_STATE_DIR`) are not settings of a section and pass by; only `REMORA_ADMINS` is a
+//! shorter name of `REMORA_IDENTITY__ADMINS`.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 /// Every section there is; the first key of every setting.
-pub const SECTIONS: [&str; 4] = ["log", "gateway", "agents_server", "model_manager"];
+pub const SECTIONS: [&str; 5] = ["log", "identity", "gateway", "agents_server", "model_manager"];
 
 /// What stands before a section in an environment variable.
 const PREFIX: &str = "REMORA_";
@@ -84,6 +85,9 @@ impl Settings {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
         variables.extend(env.into_iter().filter_map(unicode));
+        if let Some(admins) = variables.remove("REMORA_ADMINS") {
+            variables.entry("REMORA_IDENTITY__ADMINS".into()).or_insert(admins);
+        }
         variables.retain(|name, _| name.strip_prefix(PREFIX).is_some_and(|rest| rest.contains("__")));
         // No `try_parsing`: it turns the text `0012` into the number 12. Numbers still parse, since serde asks for them.
         let environment = Environment::with_prefix("REMORA")

@@ -14,16 +14,15 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::ALLOW;
-use http::{HeaderName, HeaderValue, Method};
+use http::header::{ALLOW, CONTENT_LENGTH, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::{Body as HttpBody, SizeHint};
 use prometheus_client::metrics::gauge::Gauge;
 use tower::Service;
 
-use crate::access::SharedIdentity;
 use crate::error::{ApiError, Dialect, remora_body};
 use crate::guard::Loan;
-use crate::listener::Peer;
+use crate::identity::{Connection, Identity};
 use crate::metrics::{Metrics, RequestLabels, RouteLabels};
 use crate::server::Application;
 
@@ -85,7 +84,7 @@ pub(crate) struct Framed {
 /// What the frame of one service knows.
 pub(crate) struct Frame {
     pub(crate) router: Router,
-    pub(crate) identity: SharedIdentity,
+    pub(crate) identity: Identity,
     pub(crate) metrics: Metrics,
     pub(crate) dialects: Vec<(Cow<'static, str>, Dialect)>,
     pub(crate) body_limit: usize,
@@ -103,6 +102,18 @@ impl Frame {
     fn dialect(&self, path: &str) -> Dialect {
         let matching = self.dialects.iter().filter(|(prefix, _)| path.starts_with(prefix.as_ref()));
         matching.max_by_key(|(prefix, _)| prefix.len()).map_or(remora_body, |(_, dialect)| *dialect)
+    }
+
+    /// What is refused before anybody asks who is calling.
+    fn screen(&self, request: &Request) -> Result<(), ApiError> {
+        self.identity.browsers().check(request)?;
+        let length =
+            request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        if length.is_some_and(|length| length > self.body_limit) {
+            let message = format!("the body is larger than the {} bytes that this service takes", self.body_limit);
+            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message));
+        }
+        Ok(())
     }
 
     /// The router's answer; a panic is a failure like any other.
@@ -123,20 +134,33 @@ impl Frame {
 impl Application for Framed {
     type Body = CountedBody;
 
-    async fn answer(&self, mut request: Request, peer: Peer) -> Response<CountedBody> {
+    async fn answer(&self, mut request: Request, connection: &Arc<Connection>) -> Response<CountedBody> {
         let frame = &*self.frame;
         let started = Instant::now();
         let in_flight = InFlight::enter(&frame.metrics);
         let id = RequestId::of(&request);
         let method = request.method().clone();
         let dialect = frame.dialect(request.uri().path());
-        let loan = Loan { peer, identity: frame.identity.clone(), quiet: frame.quiet, route: OnceLock::new() };
-        let loan = Arc::new(loan);
+        let loan = Arc::new(Loan {
+            connection: connection.clone(),
+            identity: frame.identity.clone(),
+            quiet: frame.quiet,
+            route: OnceLock::new(),
+        });
         request.extensions_mut().insert(loan.clone());
         request.extensions_mut().insert(id.clone());
         DefaultBodyLimit::max(frame.body_limit).apply(&mut request);
 
-        let mut response = frame.inner(request).await;
+        let browsers = frame.identity.browsers();
+        // Copied only for pages that the settings let in.
+        let page = browsers.is_allowed(request.headers()).then(|| request.headers().clone());
+        let mut response = match frame.screen(&request) {
+            Err(refusal) => refusal.into_response(),
+            Ok(()) => match browsers.preflight(&request) {
+                Some(headers) => preflight(headers),
+                None => frame.inner(request).await,
+            },
+        };
         let route = loan.route.get().unwrap_or(&UNMATCHED);
         if let Some(error) = response.extensions_mut().remove::<ApiError>() {
             let _in_span = tracing::info_span!("request", %method, %route, id = id.as_str()).entered();
@@ -145,6 +169,12 @@ impl Application for Framed {
             response = dialect(&error, id.as_str());
             error.decorate(&mut response);
             response.headers_mut().extend(allow.map(|methods| (ALLOW, methods)));
+            if error.status() == StatusCode::UNAUTHORIZED {
+                response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"Remora\""));
+            }
+        }
+        if let Some(asked) = page {
+            browsers.decorate(&asked, response.headers_mut());
         }
         let status = response.status().as_u16();
         tracing::debug!(%method, %route, id = id.as_str(), status, "answered");
@@ -157,6 +187,12 @@ impl Application for Framed {
         metrics.processed.inc();
         response.map(|body| CountedBody { body, _in_flight: in_flight })
     }
+}
+
+fn preflight(headers: HeaderMap) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    *response.headers_mut() = headers;
+    response
 }
 
 /// The route of what no route took: metrics must not grow with what clients ask for.

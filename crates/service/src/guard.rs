@@ -11,20 +11,19 @@ use std::task::{Context, Poll};
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use futures::future::{BoxFuture, Either};
-use http::StatusCode;
 use tower::{Layer, Service};
 use tracing::instrument::Instrumented;
 use tracing::{Instrument, Span};
 
-use crate::access::{Access, Caller, Refusal, Role, SharedIdentity};
+use crate::access::{Access, Caller};
 use crate::error::ApiError;
 use crate::frame::RequestId;
-use crate::listener::Peer;
+use crate::identity::{Connection, Identity};
 
 /// What the frame lends to the routes for one request, and learns from the one that takes it.
 pub(crate) struct Loan {
-    pub(crate) peer: Peer,
-    pub(crate) identity: SharedIdentity,
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) identity: Identity,
     /// Whether spans are for debugging only.
     pub(crate) quiet: bool,
     /// The template of the route that took the request.
@@ -82,19 +81,20 @@ where
         // A request meets one route; a second guard could only repeat the first one's word.
         let _ = loan.route.set(self.guard.template.clone());
         let span = self.span(&loan, &request);
-        let Access::Role(role) = self.guard.access else {
+        let access = self.guard.access;
+        if access.is_public() {
             return Either::Left(self.route.call(request).instrument(span));
-        };
-        if let Some(verdict) = loan.identity.known(&loan.peer, request.headers()) {
-            return match admit(verdict, role, &mut request) {
+        }
+        if let Some(verdict) = loan.identity.known(&loan.connection, request.headers()) {
+            return match admit(verdict, access, &mut request) {
                 Ok(()) => Either::Left(self.route.call(request).instrument(span)),
                 Err(error) => refuse(error),
             };
         }
         let mut route = self.route.clone();
         let asking = async move {
-            let verdict = loan.identity.identify(&loan.peer, request.headers()).await;
-            match admit(verdict, role, &mut request) {
+            let verdict = loan.identity.identify(&loan.connection, request.headers()).await;
+            match admit(verdict, access, &mut request) {
                 Ok(()) => route.call(request).await,
                 Err(error) => Ok(error.into_response()),
             }
@@ -119,13 +119,10 @@ fn refuse<F>(error: ApiError) -> Either<F, Either<Verdict, Asking>> {
     Either::Right(Either::Left(ready(Ok(error.into_response()))))
 }
 
-/// Lets a caller in who holds the role.
-fn admit(verdict: Result<Caller, Refusal>, role: Role, request: &mut Request) -> Result<(), ApiError> {
-    let caller = verdict.map_err(|Refusal(why)| ApiError::new(StatusCode::UNAUTHORIZED, "no_identity", why))?;
-    if !caller.roles.contains(role) {
-        let message = format!("{} does not hold the role '{role}' that this needs", caller.name);
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "role_required", message));
-    }
+/// Lets a caller in whom the route takes.
+fn admit(verdict: Result<Caller, ApiError>, access: Access, request: &mut Request) -> Result<(), ApiError> {
+    let caller = verdict?;
+    access.admit(&caller)?;
     request.extensions_mut().insert(caller);
     Ok(())
 }

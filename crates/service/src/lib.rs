@@ -5,12 +5,12 @@
 //! ships as its own container and inside `remora up`.
 //!
 //! ```no_run
-//! use remora_service::{Access, Listener, Process, Role, Routes, Service};
+//! use remora_service::{Access, Listener, Process, Role, Routes, Service, Services};
 //! # #[utoipa::path(get, path = "/hello", responses((status = 200, body = String)))]
 //! # async fn hello() -> &'static str { "hello" }
 //! # async fn demo() -> Result<(), Box<dyn std::error::Error>> {
 //! let listener = Listener::bind(&"127.0.0.1:8001".parse()?).await?;
-//! let routes = Routes::new("Says hello.").route(Access::role(Role::Use), utoipa_axum::routes!(hello));
+//! let routes = Routes::new("Says hello.").route(Access::role(Role::Use, Services::NONE), utoipa_axum::routes!(hello));
 //! let service = Service::new("greeter", listener, routes);
 //! Process::new("greeter").add(service).run().await?;
 //! # Ok(()) }
@@ -24,6 +24,8 @@
 //! that outlive the grace period.
 
 mod access;
+mod audit;
+mod browser;
 mod builtin;
 pub mod config;
 mod control;
@@ -33,6 +35,7 @@ mod error;
 mod extract;
 mod frame;
 mod guard;
+pub mod identity;
 mod lifecycle;
 mod listener;
 mod metrics;
@@ -44,16 +47,19 @@ pub mod sse;
 pub mod telemetry;
 mod workers;
 
-pub use access::{Access, Caller, Identity, LoopbackOnly, Refusal, Role, Roles};
+pub use access::{Access, Caller, Roles, Services};
+pub use audit::Audit;
 pub use control::{ControlError, ControlSocket, SOCKET_FOLDERS};
 pub use error::{ApiError, Dialect, remora_body};
 pub use extract::{ApiJson, ApiPath, ApiQuery};
 pub use frame::RequestId;
+pub use identity::{Allowance, Identity};
 pub use lifecycle::{BoxError, Lifecycle, Stop, TaskResult};
 pub use listener::{BindError, InvalidListen, Listen, Listener, Peer};
 pub use metrics::Metrics;
 pub use process::{Process, RunError, Running};
-pub use routes::{Routes, every_route};
+pub use remora_types::identity::{Role, ServiceName};
+pub use routes::{Routes, StatedRoute, every_route};
 pub use service::Service;
 
 /// Version of Remora, the same for every service.

@@ -166,23 +166,24 @@ impl Listener {
         }
     }
 
-    pub(crate) async fn accept(&self) -> io::Result<(Connection, Peer)> {
+    pub(crate) async fn accept(&self) -> io::Result<(Stream, Peer)> {
         match &self.socket {
             Socket::Tcp(socket) => {
                 let (stream, address) = socket.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok((Connection::Tcp(stream), Peer::Tcp(address)))
+                Ok((Stream::Tcp(stream), Peer::Tcp(address)))
             }
             Socket::Unix(socket) => {
                 let (stream, _) = socket.accept().await?;
                 let peer = Peer::Unix { uid: stream.peer_cred()?.uid() };
-                Ok((Connection::Unix(stream), peer))
+                Ok((Stream::Unix(stream), peer))
             }
         }
     }
 }
 
-pub(crate) enum Connection {
+/// What was accepted.
+pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }

@@ -9,8 +9,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::TaskTracker;
 
 use crate::control::{self, ControlError, ControlSocket, OwnedPath, Report};
+use crate::identity::Through;
 use crate::lifecycle::{Lifecycle, Stop};
-use crate::listener::Listener;
+use crate::listener::{BindError, Listen, Listener};
 use crate::server::serve;
 use crate::service::Service;
 use crate::workers::Workers;
@@ -45,6 +46,9 @@ pub enum RunError {
     /// Signals could not be listened for.
     #[error("cannot listen for signals")]
     Signals(#[source] std::io::Error),
+    /// The socket for Tailscale Serve could not be made.
+    #[error("cannot listen for Tailscale Serve")]
+    Serve(#[from] BindError),
     /// The threads for connections could not be started.
     #[error("cannot start a thread for each core")]
     Threads(#[source] std::io::Error),
@@ -120,7 +124,11 @@ impl Process {
                 (true, Some(started)) => Some(Workers::clone(started)),
                 (true, None) => Some(workers.insert(Workers::start().map_err(RunError::Threads)?).clone()),
             };
-            servers.spawn(serve(assembled.listener, assembled.framed, self.stop.clone(), threads));
+            if let Some(path) = assembled.serve_socket {
+                let listener = Listener::bind(&Listen::Unix(path)).await?;
+                servers.spawn(serve(listener, Through::Serve, assembled.framed.clone(), self.stop.clone(), None));
+            }
+            servers.spawn(serve(assembled.listener, Through::Direct, assembled.framed, self.stop.clone(), threads));
             for (task, start) in assembled.tasks {
                 lifecycle.spawn(task, start(self.stop.clone()));
             }
@@ -135,7 +143,7 @@ impl Process {
         let control_path = socket.map(|socket| {
             let (listener, path) = socket.into_parts();
             let router = control::router(report, self.stop.clone());
-            servers.spawn(serve(Listener::from_unix(listener), router, self.stop.clone(), None));
+            servers.spawn(serve(Listener::from_unix(listener), Through::Direct, router, self.stop.clone(), None));
             path
         });
         servers.close();

@@ -1,6 +1,7 @@
 //! Routes that state who may call them.
 
 use axum::Router;
+use remora_types::identity::ServiceName;
 use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::{Info, OpenApi, PathItem, Paths};
@@ -11,6 +12,9 @@ use crate::guard::Guard;
 
 /// The extension of an operation in the API document that says who may call it.
 const ACCESS_EXTENSION: &str = "x-remora-access";
+
+/// The one that says which services may call it.
+const SERVICES_EXTENSION: &str = "x-remora-services";
 
 /// A service's routes. There is no way to add one without its documentation and its [`Access`].
 #[derive(Clone)]
@@ -32,7 +36,9 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     pub fn route(mut self, access: Access, routes: UtoipaMethodRouter<S>) -> Self {
         let (schemas, mut paths, methods) = routes;
         for operation in paths.paths.values_mut().flat_map(operations_mut) {
-            let stated = Extensions::builder().add(ACCESS_EXTENSION, access.as_str()).build();
+            let services: Vec<_> = access.services().iter().map(ServiceName::as_str).collect();
+            let stated = Extensions::builder().add(ACCESS_EXTENSION, access.as_str()).add(SERVICES_EXTENSION, services);
+            let stated = stated.build();
             operation.extensions.get_or_insert_default().merge(stated);
         }
         let template = paths.paths.keys().next().cloned().unwrap_or_default();
@@ -78,13 +84,30 @@ impl Routes<()> {
     }
 }
 
-/// Every route of an API document: method, path and stated access (`None` where a route states none, which only a
-/// document not made by [`Routes`] can have).
-pub fn every_route(api: &OpenApi) -> impl Iterator<Item = (&'static str, &str, Option<&str>)> {
+/// A route, as the API document states it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatedRoute {
+    /// `GET`, …
+    pub method: &'static str,
+    /// The path, with its parameters in braces.
+    pub path: String,
+    /// `public`, `known` or a role; `None` where the document does not say, which only one not made by [`Routes`] can.
+    pub access: Option<String>,
+    /// The services that may call it; `None` as for `access`.
+    pub services: Option<Vec<String>>,
+}
+
+/// Every route of an API document.
+pub fn every_route(api: &OpenApi) -> impl Iterator<Item = StatedRoute> {
     api.paths.paths.iter().flat_map(|(path, item)| {
         operations(item).into_iter().map(move |(method, operation)| {
-            let stated = operation.extensions.as_ref().and_then(|e| e.get(ACCESS_EXTENSION)).and_then(|v| v.as_str());
-            (method, path.as_str(), stated)
+            let stated = |name| operation.extensions.as_ref().and_then(|e| e.get(name)).cloned();
+            StatedRoute {
+                method,
+                path: path.clone(),
+                access: stated(ACCESS_EXTENSION).and_then(|value| serde_json::from_value(value).ok()),
+                services: stated(SERVICES_EXTENSION).and_then(|value| serde_json::from_value(value).ok()),
+            }
         })
     })
 }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -20,12 +21,16 @@ use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+use crate::identity::{Connection, Through};
 use crate::lifecycle::{BoxError, Stop};
-use crate::listener::{Connection, Listener, Peer};
+use crate::listener::{Listener, Stream};
 use crate::workers::Workers;
 
 /// Longest time a client may take to send a request's headers; also how long an idle connection is kept.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// Most that is read ahead of a request, its headers above all, in bytes: what a stranger can make the service hold.
+const HEADERS_LIMIT: usize = 64 << 10;
 
 /// Rest after a failed accept (out of file descriptors, say), so that the loop does not spin.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
@@ -35,14 +40,18 @@ pub(crate) trait Application: Clone + Send + 'static {
     /// The body of its answers.
     type Body: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
 
-    /// Answers one request of this peer.
-    fn answer(&self, request: Request<Body>, peer: Peer) -> impl Future<Output = Response<Self::Body>> + Send;
+    /// Answers one request of this connection.
+    fn answer(
+        &self,
+        request: Request<Body>,
+        connection: &Arc<Connection>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
 }
 
 impl Application for Router {
     type Body = Body;
 
-    async fn answer(&self, request: Request<Body>, _: Peer) -> Response<Body> {
+    async fn answer(&self, request: Request<Body>, _: &Arc<Connection>) -> Response<Body> {
         // A router is always ready, so `call` may go without `poll_ready`.
         self.clone().call(request).await.unwrap_or_else(|never| match never {})
     }
@@ -50,7 +59,13 @@ impl Application for Router {
 
 /// Serves `application` on `listener` until draining begins, then waits until every connection has ended. With `workers`,
 /// TCP connections are theirs; those of a Unix socket are few.
-pub(crate) async fn serve(listener: Listener, application: impl Application, stop: Stop, workers: Option<Workers>) {
+pub(crate) async fn serve(
+    listener: Listener,
+    through: Through,
+    application: impl Application,
+    stop: Stop,
+    workers: Option<Workers>,
+) {
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -58,14 +73,15 @@ pub(crate) async fn serve(listener: Listener, application: impl Application, sto
             () = stop.draining() => break,
         };
         let (application, stop) = (application.clone(), stop.clone());
-        let taken = accepted.and_then(|(connection, peer)| {
-            match (connection, &workers) {
-                (Connection::Tcp(stream), Some(workers)) => {
+        let taken = accepted.and_then(|(stream, peer)| {
+            let connection = Arc::new(Connection::new(peer, through));
+            match (stream, &workers) {
+                (Stream::Tcp(stream), Some(workers)) => {
                     let stream = stream.into_std()?;
-                    workers.spawn(&connections, adopt(stream, peer, application, stop));
+                    workers.spawn(&connections, adopt(stream, connection, application, stop));
                 }
-                (Connection::Tcp(stream), None) => drop(connections.spawn(talk(stream, peer, application, stop))),
-                (Connection::Unix(stream), _) => drop(connections.spawn(talk(stream, peer, application, stop))),
+                (Stream::Tcp(stream), None) => drop(connections.spawn(talk(stream, connection, application, stop))),
+                (Stream::Unix(stream), _) => drop(connections.spawn(talk(stream, connection, application, stop))),
             }
             Ok(())
         });
@@ -80,37 +96,39 @@ pub(crate) async fn serve(listener: Listener, application: impl Application, sto
 }
 
 /// Takes a connection over to the runtime that this is polled on.
-async fn adopt(stream: std::net::TcpStream, peer: Peer, application: impl Application, stop: Stop) {
+async fn adopt(stream: std::net::TcpStream, connection: Arc<Connection>, application: impl Application, stop: Stop) {
     match TcpStream::from_std(stream) {
-        Ok(stream) => talk(stream, peer, application, stop).await,
+        Ok(stream) => talk(stream, connection, application, stop).await,
         Err(error) => tracing::warn!(%error, "cannot take over a connection"),
     }
 }
 
 /// Answers the requests of one connection until it ends.
-async fn talk<S>(stream: S, peer: Peer, application: impl Application, stop: Stop)
+async fn talk<S>(stream: S, connection: Arc<Connection>, application: impl Application, stop: Stop)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let peer = connection.peer;
     let service = service_fn(move |request: Request<Incoming>| {
-        let application = application.clone();
-        async move { Ok::<_, Infallible>(application.answer(request.map(Body::new), peer).await) }
+        let (application, connection) = (application.clone(), connection.clone());
+        async move { Ok::<_, Infallible>(application.answer(request.map(Body::new), &connection).await) }
     });
-    let connection = http1::Builder::new()
+    let exchange = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT)
+        .max_buf_size(HEADERS_LIMIT)
         .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
+    let mut exchange = std::pin::pin!(exchange);
     // In a set of its own, so that it is polled when it has something to say and not with every packet: the token
     // behind it is one lock for all connections.
     let mut draining: FuturesUnordered<_> = std::iter::once(stop.draining()).collect();
     let ended = tokio::select! {
         biased;
-        ended = connection.as_mut() => ended,
+        ended = exchange.as_mut() => ended,
         Some(()) = draining.next() => {
-            connection.as_mut().graceful_shutdown();
+            exchange.as_mut().graceful_shutdown();
             tokio::select! {
-                ended = connection => ended,
+                ended = exchange => ended,
                 () = stop.cut() => return,
             }
         }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -10,10 +11,10 @@ use remora_types::status::ServiceStatus;
 use serde_json::Value;
 use utoipa::openapi::OpenApi;
 
-use crate::access::{Identity, LoopbackOnly, SharedIdentity};
 use crate::builtin::{self, Builtin};
 use crate::error::{ApiError, Dialect};
 use crate::frame::{Frame, Framed};
+use crate::identity::Identity;
 use crate::lifecycle::{Stop, TaskResult};
 use crate::listener::Listener;
 use crate::metrics::Metrics;
@@ -30,7 +31,7 @@ pub struct Service {
     name: &'static str,
     listener: Listener,
     routes: Routes,
-    identity: SharedIdentity,
+    identity: Identity,
     metrics: Metrics,
     dialects: Vec<(Cow<'static, str>, Dialect)>,
     body_limit: usize,
@@ -50,7 +51,7 @@ impl Service {
             name,
             listener,
             routes,
-            identity: Arc::new(LoopbackOnly),
+            identity: Identity::local(),
             metrics: Metrics::new(),
             dialects: Vec::new(),
             body_limit: BODY_LIMIT,
@@ -65,8 +66,8 @@ impl Service {
 
     /// Establishes callers in another way.
     #[must_use]
-    pub fn identity(mut self, identity: impl Identity) -> Self {
-        self.identity = Arc::new(identity);
+    pub fn identity(mut self, identity: &Identity) -> Self {
+        self.identity = identity.clone();
         self
     }
 
@@ -163,10 +164,10 @@ impl Service {
             ready: self.ready,
             details: self.details,
         };
-        let (router, api) = builtin::add(self.routes, self.builtins, &vital_signs);
+        let (router, api) = builtin::add(self.routes, self.builtins, &vital_signs, &self.identity);
         let frame = Frame {
             router: router.fallback(no_route).method_not_allowed_fallback(wrong_method),
-            identity: self.identity,
+            identity: self.identity.clone(),
             metrics: self.metrics,
             dialects: self.dialects,
             body_limit: self.body_limit,
@@ -174,6 +175,7 @@ impl Service {
         };
         Assembled {
             listener: self.listener,
+            serve_socket: self.identity.serve_socket(),
             framed: frame.into(),
             per_core: self.per_core,
             api,
@@ -192,6 +194,8 @@ impl Service {
 /// A service with its frame around it.
 pub(crate) struct Assembled {
     pub(crate) listener: Listener,
+    /// Where Tailscale Serve brings its requests.
+    pub(crate) serve_socket: Option<PathBuf>,
     pub(crate) framed: Framed,
     pub(crate) per_core: bool,
     pub(crate) api: OpenApi,
@@ -202,7 +206,7 @@ pub(crate) struct Assembled {
 /// What a service can say about itself at any time.
 #[derive(Clone)]
 pub(crate) struct VitalSigns {
-    name: &'static str,
+    pub(crate) name: &'static str,
     listen: String,
     started_at: Timestamp,
     pub(crate) metrics: Metrics,

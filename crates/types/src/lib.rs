@@ -9,7 +9,8 @@
 pub mod agents;
 pub mod engines;
 pub mod error;
+pub mod identity;
 mod name;
 pub mod status;
 
-pub use name::{AgentName, EngineId, InvalidName, ModelId};
+pub use name::{AgentName, EngineId, InvalidName, KeyName, ModelId, path_segment};

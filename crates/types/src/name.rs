@@ -28,6 +28,12 @@ impl InvalidName {
     }
 }
 
+/// A text as one percent-encoded segment of a URL's path.
+#[must_use]
+pub fn path_segment(text: &str) -> String {
+    utf8_percent_encode(text, SEGMENT).to_string()
+}
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $check:path) => {
         $(#[$doc])*
@@ -46,7 +52,7 @@ macro_rules! name {
             /// The name as one percent-encoded segment of a URL's path.
             #[must_use]
             pub fn path_segment(&self) -> String {
-                utf8_percent_encode(&self.0, SEGMENT).to_string()
+                path_segment(&self.0)
             }
         }
 
@@ -101,6 +107,11 @@ name! {
     /// 1 to 64 ASCII letters, digits, `-`, `_` and `.`, starting with a letter or digit; so it is always one harmless
     /// path segment and never a hidden file.
     AgentName, "agent name", check_slug
+}
+
+name! {
+    /// What a key is for, in one word, for example `cline`. Same characters as [`AgentName`].
+    KeyName, "key name", check_slug
 }
 
 name! {

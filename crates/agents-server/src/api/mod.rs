@@ -6,14 +6,14 @@ mod files;
 mod respond;
 mod skills;
 
-use remora_service::{Access, Role, Routes};
+use remora_service::{Access, Role, Routes, ServiceName, Services};
 use utoipa_axum::routes;
 
 use crate::state::AppState;
 
 /// The routes of the agents server.
 pub fn routes(state: AppState) -> Routes {
-    let read = Access::role(Role::Use);
+    let read = Access::role(Role::Use, Services::of(&[ServiceName::AgentRunner, ServiceName::Dashboard]));
     Routes::new("The agents folder: bundles, their files and archives, and word of every change.")
         .route(read, routes!(files::file))
         .route(read, routes!(bundles::list))

@@ -9,7 +9,7 @@ use remora_service::{Listener, Stop, every_route};
 async fn the_committed_document_is_up_to_date() {
     let config = Config { root: "/nowhere".into(), ..Config::default() };
     let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let api = service(&config, listener, &Stop::new()).await.unwrap().api();
+    let api = service(&config, listener, &Identity::local(), &Stop::new()).await.unwrap().api();
     assert!(every_route(&api).all(|(_, _, access)| access.is_some()));
     let current = api.to_pretty_json().unwrap() + "\n";
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");

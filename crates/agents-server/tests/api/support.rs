@@ -45,7 +45,7 @@ impl Server {
         }
         let (listener, stop) = (Listener::bind(&config.listen).await.unwrap(), Stop::new());
         let url = listener.url();
-        let service = service(&config, listener, &stop).await.unwrap();
+        let service = service(&config, listener, &Identity::local(), &stop).await.unwrap();
         let running = Process::new("test").add(service).stop(stop).without_control_socket().start().await.unwrap();
         Self { folder, url, http: reqwest::Client::new(), running }
     }

@@ -12,7 +12,7 @@ mod state;
 mod stream;
 mod tokenize;
 
-use remora_service::{Access, Role, Routes};
+use remora_service::{Access, Role, Routes, Services};
 use utoipa_axum::routes;
 
 pub(crate) use error::vllm_dialect;
@@ -20,16 +20,18 @@ pub(crate) use state::ApiState;
 
 /// vLLM's routes.
 pub(crate) fn routes(state: ApiState) -> Routes {
+    // An engine speaks to whoever reaches it, as vLLM does; it listens where only the gateway does.
+    let usable = Access::role(Role::Use, Services::NONE);
     Routes::new("llama.cpp behind vLLM's HTTP API.")
-        .route(Access::role(Role::Use), routes!(chat::chat_completions))
-        .route(Access::role(Role::Use), routes!(completions::completions))
-        .route(Access::role(Role::Use), routes!(models::models))
-        .route(Access::role(Role::Use), routes!(models::model))
-        .route(Access::role(Role::Use), routes!(tokenize::tokenize))
-        .route(Access::role(Role::Use), routes!(tokenize::detokenize))
-        .route(Access::Public, routes!(probes::health))
-        .route(Access::Public, routes!(probes::ready))
-        .route(Access::role(Role::Use), routes!(probes::version))
-        .route(Access::role(Role::Use), routes!(probes::metrics))
+        .route(usable, routes!(chat::chat_completions))
+        .route(usable, routes!(completions::completions))
+        .route(usable, routes!(models::models))
+        .route(usable, routes!(models::model))
+        .route(usable, routes!(tokenize::tokenize))
+        .route(usable, routes!(tokenize::detokenize))
+        .route(Access::PUBLIC, routes!(probes::health))
+        .route(Access::PUBLIC, routes!(probes::ready))
+        .route(usable, routes!(probes::version))
+        .route(usable, routes!(probes::metrics))
         .with_state(state)
 }

@@ -4,9 +4,11 @@
 //! | --- | --- | --- |
 //! | 400 | `malformed_json`, `invalid_body`, `unreadable_body` | the body is not a JSON object with one model |
 //! | 400 | `unsupported_by_engine` | the model's engine has no such endpoint; another try will not help |
+//! | 403 | `model_not_allowed` | the caller's key names other models |
 //! | 404 | `model_not_found` | no engine has it |
 //! | 408 | `request_timeout` | the body stopped arriving |
 //! | 413 | `body_too_large` | |
+//! | 429 | `rate_limit_exceeded` | the key has used up its tokens of this minute; with `Retry-After` |
 //! | 502 | `upstream_failed`, `upstream_unauthorized` | the engine broke off before it answered, or refuses our key |
 //! | 503 | `model_not_ready`, `no_engine`, `upstream_unreachable` | with `Retry-After` |
 //! | 504 | `upstream_timeout` | the engine did not begin to answer |
@@ -15,6 +17,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use remora_service::ApiError;
+use remora_types::ModelId;
 use remora_types::engines::EngineState;
 
 use crate::body::{CollectError, NotAnObject};
@@ -34,6 +37,8 @@ pub(super) enum Failure {
     Body(NotAnObject),
     Lookup(LookupError),
     Upstream(UpstreamError),
+    ModelNotAllowed { caller: String, model: ModelId },
+    OutOfTokens(Duration),
 }
 
 impl Failure {
@@ -74,6 +79,14 @@ impl From<Failure> for ApiError {
             Failure::Body(error) => error.into_api(),
             Failure::Lookup(error) => error.into_api(),
             Failure::Upstream(error) => error.into_api(),
+            Failure::ModelNotAllowed { caller, model } => {
+                let message = format!("the {caller} may not ask {model}; GET /v1/models lists what it may");
+                Self::new(StatusCode::FORBIDDEN, "model_not_allowed", message).with_param("model")
+            }
+            Failure::OutOfTokens(wait) => {
+                let message = "the key has used up its tokens of this minute";
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message).with_retry_after(wait)
+            }
         }
     }
 }

@@ -4,14 +4,17 @@
 //! as the engine sends them.
 
 use axum::Extension;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use remora_protocol::openai;
-use remora_service::{ApiError, RequestId};
+use remora_service::{ApiError, Caller, RequestId};
+use remora_types::ModelId;
 use remora_types::error::ErrorBody;
 use utoipa::IntoResponses;
 
 use super::error::Failure;
+use super::meter::Metered;
 use crate::body::{ModelField, Pieces, collect};
 use crate::endpoint::Endpoint;
 use crate::state::GatewayState;
@@ -131,13 +134,35 @@ async fn to_engine(
     request: Request,
 ) -> Result<Response, Failure> {
     let (head, body) = request.into_parts();
+    let caller = head.extensions.get::<Caller>();
+    let allowance = caller.and_then(Caller::allowance).filter(|allowance| allowance.counts_tokens());
+    if let Some(allowance) = allowance {
+        allowance.has_tokens().map_err(Failure::OutOfTokens)?;
+    }
     let body = collect(&head.headers, body, state.body_limit()).await?;
     let model = ModelField::of(&body)?;
     let ticket = state.directory().table().draw(model.name(), endpoint.capability(), id)?;
+    if let Some(caller) = caller {
+        permit(caller, model.name(), ticket.model())?;
+    }
     // Engines know their models by their own names only.
     let real = ticket.model().as_str();
     let named = model.name() == Some(real);
     let body = if named { Pieces::whole(body) } else { model.replaced(&body, real) };
+    let length = body.len();
     let request = Forwarded { endpoint, headers: &head.headers, body, id };
-    Ok(forward(request, ticket, state.patience()).await?)
+    let answer = forward(request, ticket, state.patience()).await?;
+    Ok(match allowance {
+        Some(allowance) => answer.map(|body| Body::new(Metered::new(body, allowance.clone(), length))),
+        None => answer,
+    })
+}
+
+/// Refuses a model that the caller's key does not name, neither as it was asked for nor by its own name.
+fn permit(caller: &Caller, asked: Option<&str>, model: &ModelId) -> Result<(), Failure> {
+    let by_alias = || asked.and_then(|name| name.parse().ok()).is_some_and(|name| caller.may_ask(&name));
+    if caller.may_ask(model) || by_alias() {
+        return Ok(());
+    }
+    Err(Failure::ModelNotAllowed { caller: caller.who().to_string(), model: model.clone() })
 }

@@ -3,9 +3,11 @@
 mod dialect;
 mod error;
 mod inference;
+mod keys;
+mod meter;
 mod models;
 
-use remora_service::{Access, Role, Routes};
+use remora_service::{Access, Role, Routes, ServiceName, Services};
 use utoipa_axum::routes;
 
 use crate::state::GatewayState;
@@ -14,7 +16,8 @@ pub(crate) use dialect::{IMITATED, openai};
 
 /// The paths of `OpenAI`'s API, and vLLM's two beside it. What is not listed here does not reach an engine.
 pub(crate) fn routes() -> Routes<GatewayState> {
-    let usable = Access::role(Role::Use);
+    let usable = Access::role(Role::Use, Services::of(&[ServiceName::AgentRunner, ServiceName::Dashboard]));
+    let administrable = Access::role(Role::Admin, Services::of(&[ServiceName::Dashboard]));
     Routes::new("The front door: OpenAI's API over every engine.")
         .route(usable, routes!(inference::chat_completions))
         .route(usable, routes!(inference::completions))
@@ -24,4 +27,6 @@ pub(crate) fn routes() -> Routes<GatewayState> {
         .route(usable, routes!(inference::detokenize))
         .route(usable, routes!(models::list))
         .route(usable, routes!(models::get))
+        .route(administrable, routes!(keys::create, keys::list))
+        .route(administrable, routes!(keys::revoke))
 }

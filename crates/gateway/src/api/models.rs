@@ -1,11 +1,11 @@
 //! Which models there are.
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use http::header::CONTENT_TYPE;
 use remora_protocol::openai::{ModelCard, ModelList};
-use remora_service::{ApiError, ApiPath};
+use remora_service::{ApiError, ApiPath, Caller};
 use remora_types::error::ErrorBody;
 
 use super::error::IntoApi;
@@ -13,8 +13,12 @@ use crate::state::GatewayState;
 
 /// Every model and adapter of every engine, each once, then aliases (`root` says of what).
 #[utoipa::path(get, path = "/v1/models", tag = "models", responses((status = 200, body = ModelList)))]
-pub(super) async fn list(State(state): State<GatewayState>) -> Response {
-    ([(CONTENT_TYPE, "application/json")], state.directory().table().rendered()).into_response()
+pub(super) async fn list(State(state): State<GatewayState>, Extension(caller): Extension<Caller>) -> Response {
+    let table = state.directory().table();
+    if caller.info().models.is_some() {
+        return Json(table.list(|model| caller.may_ask(model))).into_response();
+    }
+    ([(CONTENT_TYPE, "application/json")], table.rendered()).into_response()
 }
 
 /// One of them. The name may stand as one percent-encoded segment or with its slashes bare.

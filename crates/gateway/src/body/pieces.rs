@@ -25,6 +25,11 @@ impl Pieces {
         Self { left: [body, Bytes::new(), Bytes::new()] }
     }
 
+    /// Its length, in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.left.iter().map(Bytes::len).sum()
+    }
+
     /// What is left of it, in one piece.
     #[cfg(test)]
     pub(crate) fn concat(&self) -> Vec<u8> {

@@ -79,6 +79,12 @@ impl Table {
         self.rendered.clone()
     }
 
+    /// The same, of some of the models.
+    pub(crate) fn list(&self, mut which: impl FnMut(&ModelId) -> bool) -> ModelList {
+        let named = |card: &&ModelCard| card.id.parse().is_ok_and(|id| which(&id));
+        ModelList { data: self.cards.data.iter().filter(named).cloned().collect(), ..self.cards.clone() }
+    }
+
     /// `GET /v1/models/{name}`
     pub(crate) fn card(&self, name: &str) -> Option<&ModelCard> {
         self.cards.data.iter().find(|card| card.id == name)

@@ -8,7 +8,7 @@ use remora_service::{Listener, every_route};
 #[tokio::test]
 async fn the_committed_document_is_this_one() {
     let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let api = remora_gateway::service(&Config::default(), listener).unwrap().api();
+    let api = remora_gateway::service(&Config::default(), listener, &Identity::local()).await.unwrap().api();
     let now = serde_json::to_string_pretty(&api).unwrap() + "\n";
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
     if std::env::var_os("UPDATE_OPENAPI").is_some() {
@@ -21,7 +21,7 @@ async fn the_committed_document_is_this_one() {
 #[tokio::test]
 async fn every_route_states_its_access_and_every_reference_resolves() {
     let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let api = remora_gateway::service(&Config::default(), listener).unwrap().api();
+    let api = remora_gateway::service(&Config::default(), listener, &Identity::local()).await.unwrap().api();
     for (method, path, access) in every_route(&api) {
         assert!(access.is_some(), "{method} {path}");
     }

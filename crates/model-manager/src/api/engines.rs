@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::response::sse::Event;
+use axum::{Extension, Json};
 use futures::StreamExt;
 use http::StatusCode;
-use remora_service::{ApiError, ApiPath, sse};
+use remora_service::{ApiError, ApiPath, Caller, sse};
 use remora_types::EngineId;
 use remora_types::engines::{Engine, EngineList};
 use remora_types::error::ErrorBody;
+use serde_json::json;
 use tokio_stream::wrappers::WatchStream;
 
 use crate::state::AppState;
@@ -50,10 +51,12 @@ pub(crate) async fn events(State(state): State<AppState>) -> impl IntoResponse {
         (status = 503, body = ErrorBody)))]
 pub(crate) async fn restart(
     State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
     ApiPath(id): ApiPath<EngineId>,
 ) -> Result<(StatusCode, Json<Engine>), ApiError> {
     let engine = state.registry.get(&id).ok_or_else(|| unknown(&id))?;
     state.supervisor.restart(&id)?;
+    state.audit.record(&caller, "engine.restart", id.as_str(), json!({})).await;
     Ok((StatusCode::ACCEPTED, Json(engine)))
 }
 

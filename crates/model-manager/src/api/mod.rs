@@ -2,17 +2,20 @@
 
 mod engines;
 
-use remora_service::{Access, Role, Routes};
+use remora_service::{Access, Role, Routes, ServiceName, Services};
 use utoipa_axum::routes;
 
 use crate::state::AppState;
 
 /// The routes with their state.
 pub(crate) fn routes(state: AppState) -> Routes {
+    let readers = Services::of(&[ServiceName::Gateway, ServiceName::AdapterManager, ServiceName::Dashboard]);
+    let read = Access::role(Role::Use, readers);
+    let change = Access::role(Role::Operate, Services::of(&[ServiceName::Dashboard]));
     Routes::new("The engine registry, and the supervisor of local engines.")
-        .route(Access::role(Role::Use), routes!(engines::list))
-        .route(Access::role(Role::Use), routes!(engines::get))
-        .route(Access::role(Role::Use), routes!(engines::events))
-        .route(Access::role(Role::Operate), routes!(engines::restart))
+        .route(read, routes!(engines::list))
+        .route(read, routes!(engines::get))
+        .route(read, routes!(engines::events))
+        .route(change, routes!(engines::restart))
         .with_state(state)
 }

@@ -7,7 +7,7 @@ use remora_service::{Listener, Stop, every_route};
 async fn the_committed_api_document_is_current() {
     let config = Config { listen: "127.0.0.1:0".parse().unwrap(), ..Config::default() };
     let listener = Listener::bind(&config.listen).await.unwrap();
-    let api = service(&config, listener, &Stop::new()).unwrap().api();
+    let api = service(&config, listener, &Identity::local(), &Stop::new()).unwrap().api();
     for (method, path, access) in every_route(&api) {
         assert!(access.is_some(), "{method} {path} states no access");
     }

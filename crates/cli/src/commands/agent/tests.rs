@@ -33,7 +33,7 @@ impl Setup {
             Config { listen: "127.0.0.1:0".parse().unwrap(), root: folder.path().join("theirs"), ..Config::default() };
         let (listener, stop) = (Listener::bind(&config.listen).await.unwrap(), Stop::new());
         let client = Client::new(&listener.url()).unwrap();
-        let service = service(&config, listener, &stop).await.unwrap();
+        let service = service(&config, listener, &Identity::local(), &stop).await.unwrap();
         let process = Process::new("test").add(service).stop(stop).without_control_socket();
         let setup = Self { folder, client, _running: process.start().await.unwrap() };
         setup.serve("bundle.yaml", "name: x\nversion: 1\nsystem_prompt: p\ntools: [run]\n").await;

@@ -114,12 +114,13 @@ pub(crate) async fn run(args: UpArgs, json: bool) -> anyhow::Result<()> {
         output::line(&banner::opening(&bound));
     }
     let (gateway, manager) = (bound.gateway.url(), bound.manager.url());
-    let (services, control) = bound.into_services(&stop).await?;
-    let process =
-        services.into_iter().fold(Process::new("up").control_socket(control).stop(stop.clone()), Process::add);
+    let ready = bound.into_services(&stop).await?;
+    let process = Process::new("up").control_socket(ready.control).stop(stop.clone());
+    let process = ready.services.into_iter().fold(process, Process::add);
+    let manager = Client::new(&manager)?.with_credential(move || ready.to_manager.own());
     let outcome = tokio::select! {
         outcome = process.run() => outcome,
-        never = announce(&gateway, &manager, started, json) => match never {},
+        never = announce(&gateway, manager, started, json) => match never {},
     };
     outcome.context("Remora stopped")?;
     output::note("stopped");
@@ -127,8 +128,8 @@ pub(crate) async fn run(args: UpArgs, json: bool) -> anyhow::Result<()> {
 }
 
 /// Says when the first engine can be asked through the gateway, and until then why it cannot.
-async fn announce(gateway: &str, manager: &str, started: Instant, json: bool) -> Infallible {
-    if let (Ok(gateway), Ok(manager)) = (Client::new(gateway), Client::new(manager)) {
+async fn announce(gateway: &str, manager: Client, started: Instant, json: bool) -> Infallible {
+    if let Ok(gateway) = Client::new(gateway) {
         let mut told = None;
         let mut lists = Engines::new(manager).watch();
         while let Some(list) = lists.next().await {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use remora_model_manager::{CommandLine, EngineDefinition, Stdin};
 use remora_service::config::Settings;
-use remora_service::{BindError, ControlSocket, Listen, Listener, Service, Stop, durable};
+use remora_service::identity::{IdentityConfig, Signer};
+use remora_service::{BindError, ControlSocket, Identity, Listen, Listener, Service, ServiceName, Stop, durable};
 use remora_types::engines::EngineAddress;
 
 use super::{PortOwner, UpArgs};
@@ -21,6 +22,7 @@ pub(crate) struct Plan {
     gateway: remora_gateway::Config,
     agents: remora_agents_server::Config,
     manager: remora_model_manager::Config,
+    identity: Identity,
     engine: EnginePlan,
 }
 
@@ -79,10 +81,11 @@ impl Plan {
                 options: args.engine_options.clone(),
             },
         };
+        let identity = Identity::new(&settings.section::<IdentityConfig>("identity")?)?;
         gateway.validate()?;
         agents.validate()?;
         manager.validate()?;
-        Ok(Self { gateway, agents, manager, engine })
+        Ok(Self { gateway, agents, manager, identity, engine })
     }
 
     /// Takes every port, or says which one is taken by whom.
@@ -100,6 +103,7 @@ impl Plan {
             manager,
             engine: self.engine,
             control,
+            identity: self.identity,
             settings: (self.gateway, self.agents, self.manager),
         })
     }
@@ -144,22 +148,34 @@ pub(crate) struct Bound {
     pub(crate) manager: Listener,
     pub(crate) engine: EnginePlan,
     pub(crate) control: ControlSocket,
+    identity: Identity,
     settings: (remora_gateway::Config, remora_agents_server::Config, remora_model_manager::Config),
 }
 
 impl Bound {
-    /// The services, ready to be run, and the control socket of their process.
-    pub(crate) async fn into_services(self, stop: &Stop) -> anyhow::Result<(Vec<Service>, ControlSocket)> {
+    /// The services, ready to be run, with what is needed beside them.
+    pub(crate) async fn into_services(self, stop: &Stop) -> anyhow::Result<Ready> {
         let (mut gateway, agents, mut manager) = self.settings;
         gateway.registry = Some(self.manager.url());
         manager.engines.insert(0, definition(self.engine)?);
+        let as_gateway = self.identity.of_service(ServiceName::Gateway).await?;
+        let as_agents = self.identity.of_service(ServiceName::AgentsServer).await?;
+        let as_manager = self.identity.of_service(ServiceName::ModelManager).await?;
         let services = vec![
-            remora_gateway::service(&gateway, self.gateway)?,
-            remora_agents_server::service(&agents, self.agents, stop).await?,
-            remora_model_manager::service(&manager, self.manager, stop)?,
+            remora_gateway::service(&gateway, self.gateway, &as_gateway).await?,
+            remora_agents_server::service(&agents, self.agents, &as_agents, stop).await?,
+            remora_model_manager::service(&manager, self.manager, &as_manager, stop)?,
         ];
-        Ok((services, self.control))
+        Ok(Ready { services, control: self.control, to_manager: as_gateway.signer(ServiceName::ModelManager) })
     }
+}
+
+/// The services of the process.
+pub(crate) struct Ready {
+    pub(crate) services: Vec<Service>,
+    pub(crate) control: ControlSocket,
+    /// Signs calls to model-manager in the gateway's name.
+    pub(crate) to_manager: Signer,
 }
 
 /// The engine, as model-manager wants it described.

@@ -67,7 +67,7 @@ impl Gateway {
     pub(crate) async fn start(config: Config) -> Self {
         let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
         let url = listener.url();
-        let service = remora_gateway::service(&config, listener).unwrap();
+        let service = remora_gateway::service(&config, listener, &Identity::local()).await.unwrap();
         let running = Process::new("gateway").add(service).without_control_socket().start().await.unwrap();
         Self { url, client: reqwest::Client::builder().no_proxy().build().unwrap(), _running: running }
     }
