@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Parser;
 use remora_agents_server::{Config, NAME, SECTION, service};
 use remora_service::config::Settings;
+use remora_service::identity::IdentityConfig;
 use remora_service::telemetry::{self, LogConfig};
 use remora_service::{Identity, Listener, Process, ServiceName, Stop};
 
@@ -37,16 +38,17 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = Settings::load(arguments.config.as_deref())?;
     let (log, config): (LogConfig, Config) = (settings.section("log")?, settings.section(SECTION)?);
-    let identity = Identity::new(&settings.section("identity")?)?;
+    let identity: IdentityConfig = settings.section("identity")?;
     log.validate()?;
     config.validate()?;
+    identity.validate()?;
     if arguments.check {
         return Ok(());
     }
     let _log = telemetry::init(&log).context("cannot start logging")?;
     let listener = Listener::bind(&config.listen).await?;
     let stop = Stop::new();
-    let identity = identity.of_service(ServiceName::AgentsServer).await?;
+    let identity = Identity::new(&identity)?.of_service(ServiceName::AgentsServer).await?;
     let service = service(&config, listener, &identity, &stop).await?;
     Ok(Process::new(NAME).add(service).stop(stop).run().await?)
 }

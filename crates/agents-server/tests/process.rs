@@ -15,7 +15,13 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 fn binary(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_remora-agents-server"));
-    command.arg("--config").arg(folder.join("remora.toml")).current_dir(folder).env_clear().kill_on_drop(true);
+    command
+        .arg("--config")
+        .arg(folder.join("remora.toml"))
+        .current_dir(folder)
+        .env_clear()
+        .env("REMORA_STATE_DIR", folder)
+        .kill_on_drop(true);
     command
 }
 

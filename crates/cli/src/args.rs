@@ -5,8 +5,14 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::agent::AgentCommand;
+use crate::commands::audit::AuditArgs;
+use crate::commands::credential::CredentialCommand;
 use crate::commands::ctl::CtlCommand;
+use crate::commands::key::KeyCommand;
 use crate::commands::up::UpArgs;
+
+/// The gateway of this machine.
+const GATEWAY: &str = "http://127.0.0.1:8000";
 
 /// A private model server for everything you own on your tailnet.
 #[derive(Debug, Parser)]
@@ -15,6 +21,10 @@ pub(crate) struct Cli {
     /// Print data as JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
+
+    /// A file with the key to show to servers, instead of the one in `REMORA_KEY`
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) key_file: Option<PathBuf>,
 
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -49,6 +59,27 @@ pub(crate) enum Command {
             default_value = "http://127.0.0.1:8001"
         )]
         server: String,
+    },
+    /// Make, list and revoke keys, for callers that the tailnet does not vouch for
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+        /// The gateway, which keeps the keys
+        #[arg(long, global = true, value_name = "URL", env = "REMORA_SERVER", default_value = GATEWAY)]
+        server: String,
+    },
+    /// Show who a server takes you for, what you may do there, and why
+    Whoami {
+        /// The server to ask: a gateway or any other service
+        #[arg(long, value_name = "URL", env = "REMORA_SERVER", default_value = GATEWAY)]
+        server: String,
+    },
+    /// Show who changed what, in one list over all services
+    Audit(AuditArgs),
+    /// Renew the keys with which services prove to each other who they are
+    Credential {
+        #[command(subcommand)]
+        command: CredentialCommand,
     },
     /// Print a completion script for a shell
     Completions {

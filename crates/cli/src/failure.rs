@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use http::StatusCode;
-use remora_api_client::ClientError;
+use remora_api_client::{ClientError, InvalidServer};
 use serde_json::json;
 use thiserror::Error;
 
@@ -71,13 +71,16 @@ pub(crate) fn report(error: &anyhow::Error, json: bool) -> ExitCode {
 }
 
 /// Finds the first cause that knows its code.
-fn classify(error: &anyhow::Error) -> (Exit, Option<String>) {
+pub(crate) fn classify(error: &anyhow::Error) -> (Exit, Option<String>) {
     for cause in error.chain() {
         if let Some(failure) = cause.downcast_ref::<Failure>() {
             return (failure.exit, failure.hint.clone());
         }
         if let Some(client) = cause.downcast_ref::<ClientError>() {
             return classify_client(client);
+        }
+        if cause.is::<InvalidServer>() {
+            return (Exit::Usage, None);
         }
     }
     (Exit::Failure, None)
@@ -91,7 +94,16 @@ fn classify_client(error: &ClientError) -> (Exit, Option<String>) {
         ClientError::Timeout { .. } => (Exit::Timeout, None),
         ClientError::Refused { status, .. } => match *status {
             StatusCode::NOT_FOUND => (Exit::NotFound, None),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => (Exit::Auth, None),
+            StatusCode::UNAUTHORIZED => {
+                let hint = "set REMORA_KEY to a key, or name a file that holds one with --key-file; an administrator \
+                            makes one with `remora key create`";
+                (Exit::Auth, Some(hint.into()))
+            }
+            StatusCode::FORBIDDEN => {
+                let hint = "`remora whoami` says what you may do there and why; an administrator can give you a role, \
+                            or a key";
+                (Exit::Auth, Some(hint.into()))
+            }
             _ => (Exit::Failure, None),
         },
         ClientError::Unexpected { .. } | ClientError::Broken { .. } => (Exit::Failure, None),

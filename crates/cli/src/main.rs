@@ -5,15 +5,18 @@
 mod args;
 mod commands;
 mod failure;
+mod key;
 mod output;
 #[cfg(test)]
 mod sample;
+mod servers;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::args::{Cli, Command};
+use crate::servers::Servers;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -29,13 +32,17 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
-    let json = cli.json;
+    let (json, servers) = (cli.json, Servers::new(cli.key_file));
     match cli.command {
         Command::Up(args) => commands::up::run(args, json).await,
         Command::Engine(args) => commands::engine::run(args).await,
-        Command::Status => commands::status::run(json).await,
-        Command::Ctl { command, socket } => commands::ctl::run(command, socket.as_deref(), json).await,
-        Command::Agent { command, server } => commands::agent::run(command, &server, json).await,
+        Command::Status => commands::status::run(&servers, json).await,
+        Command::Ctl { command, socket } => commands::ctl::run(command, socket.as_deref(), &servers, json).await,
+        Command::Agent { command, server } => commands::agent::run(command, &server, &servers, json).await,
+        Command::Key { command, server } => commands::key::run(command, &server, &servers, json).await,
+        Command::Whoami { server } => commands::whoami::run(&server, &servers, json).await,
+        Command::Audit(args) => commands::audit::run(args, &servers, json).await,
+        Command::Credential { command } => commands::credential::run(command, &servers, json).await,
         Command::Completions { shell } => commands::completions::run(shell),
     }
 }

@@ -2,7 +2,11 @@
 
 use std::io::{ErrorKind, Write};
 
+use jiff::Timestamp;
 use serde::Serialize;
+
+/// Longest text in a table's cell for prose, in characters.
+const SHORT: usize = 60;
 
 /// Data, to stdout.
 pub(crate) fn line(text: &str) {
@@ -36,4 +40,19 @@ pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     for row in table.to_string().lines() {
         line(row.trim_end());
     }
+}
+
+/// The first line of a text, cut where it is too long for a table.
+pub(crate) fn short(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    if line.chars().count() <= SHORT {
+        return line.to_owned();
+    }
+    let cut: String = line.chars().take(SHORT - 1).collect();
+    format!("{}…", cut.trim_end())
+}
+
+/// A time to the second, UTC.
+pub(crate) fn time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

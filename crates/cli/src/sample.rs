@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::path::Path;
 
 use remora_service::config::Settings;
+use remora_service::identity::IdentityConfig;
 use remora_service::telemetry::LogConfig;
 use serde::de::DeserializeOwned;
 
@@ -28,6 +29,7 @@ fn check<T: DeserializeOwned + Default + Debug>(section: &'static str) {
 #[test]
 fn the_sample_lists_every_key_with_its_default() {
     check::<LogConfig>("log");
+    check::<IdentityConfig>("identity");
     check::<remora_gateway::Config>("gateway");
     check::<remora_agents_server::Config>("agents_server");
     check::<remora_model_manager::Config>("model_manager");

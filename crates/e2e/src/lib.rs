@@ -6,7 +6,7 @@
 mod up;
 mod vllm;
 
-pub use up::{Exited, Up};
+pub use up::{Exited, Launch, Up};
 pub use vllm::Vllm;
 
 use std::path::PathBuf;

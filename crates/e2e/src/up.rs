@@ -34,30 +34,61 @@ pub struct Exited {
     pub stderr: String,
 }
 
-impl Up {
-    /// Starts a stack with the demo model and waits until it answers.
-    pub async fn ready() -> Self {
-        Self::ready_with(&[]).await
+/// How a stack is to be started.
+#[derive(Debug, Default)]
+pub struct Launch {
+    settings: Option<String>,
+    arguments: Vec<String>,
+    through: Vec<String>,
+}
+
+impl Launch {
+    /// With these settings, in TOML, instead of the repository's.
+    #[must_use]
+    pub fn settings(mut self, toml: &str) -> Self {
+        self.settings = Some(toml.to_owned());
+        self
     }
 
-    /// The same with more arguments.
-    pub async fn ready_with(arguments: &[&str]) -> Self {
-        let mut up = Self::start(arguments).await;
+    /// With more arguments.
+    #[must_use]
+    pub fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(ToString::to_string));
+        self
+    }
+
+    /// By another command, which becomes the stack: `ip netns exec NAME`.
+    #[must_use]
+    pub fn through(mut self, command: &[&str]) -> Self {
+        self.through = command.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Starts it and waits until it answers.
+    pub async fn ready(self) -> Up {
+        let mut up = self.start().await;
         let ready = up.next_event().await;
         assert_eq!(ready["event"], "ready", "{ready}");
         up
     }
 
-    /// Starts a stack; returns when it listens, before its engine is ready.
-    pub async fn start(arguments: &[&str]) -> Self {
+    /// Starts it; returns when it listens, before its engine is ready.
+    pub async fn start(self) -> Up {
         let state = tempfile::tempdir().expect("a temporary folder");
-        let mut command = Command::new(program("remora"));
-        command.args(["--json", "up"]);
+        let mut words = self.through;
+        words.push(program("remora").to_str().expect("a plain path").to_owned());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(["--json", "up"]);
         for service in ["gateway", "agents-server", "model-manager", "engine"] {
             command.args(["--port", &format!("{service}=0")]);
         }
-        command.args(arguments);
+        if let Some(settings) = self.settings {
+            let file = state.path().join("remora.toml");
+            std::fs::write(&file, settings).expect("a writable temporary folder");
+            command.arg("--config").arg(file);
+        }
         let mut child = command
+            .args(self.arguments)
             .current_dir(repository())
             .env("REMORA_STATE_DIR", state.path())
             .stdin(Stdio::null())
@@ -67,10 +98,33 @@ impl Up {
             .spawn()
             .expect("remora starts");
         let stdout = child.stdout.take().expect("stdout is piped");
-        let mut up = Self { child, lines: BufReader::new(stdout).lines(), started: Value::Null, state };
+        let mut up = Up { child, lines: BufReader::new(stdout).lines(), started: Value::Null, state };
         up.started = up.next_event().await;
         assert_eq!(up.started["event"], "started", "{}", up.started);
         up
+    }
+}
+
+impl Up {
+    /// A stack to be started in its own way.
+    #[must_use]
+    pub fn launch() -> Launch {
+        Launch::default()
+    }
+
+    /// Starts a stack with the demo model and waits until it answers.
+    pub async fn ready() -> Self {
+        Self::launch().ready().await
+    }
+
+    /// The same with more arguments.
+    pub async fn ready_with(arguments: &[&str]) -> Self {
+        Self::launch().arguments(arguments).ready().await
+    }
+
+    /// Starts a stack; returns when it listens, before its engine is ready.
+    pub async fn start(arguments: &[&str]) -> Self {
+        Self::launch().arguments(arguments).start().await
     }
 
     /// The next line that `remora up --json` prints.
@@ -136,7 +190,9 @@ impl Up {
         Exited { status, stderr: std::fs::read_to_string(self.state.path().join("stderr")).unwrap_or_default() }
     }
 
-    fn stderr(&self) -> String {
+    /// What it has written to stderr so far: its log.
+    #[must_use]
+    pub fn stderr(&self) -> String {
         std::fs::read_to_string(self.state.path().join("stderr")).unwrap_or_default()
     }
 }

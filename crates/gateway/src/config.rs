@@ -220,7 +220,7 @@ mod tests {
     fn nothing_set_means_the_registry_on_this_machine() {
         let config = load("").unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:8000");
-        assert_eq!(config.source().unwrap().to_string(), "the engine registry at http://127.0.0.1:8004");
+        assert_eq!(config.source(None).unwrap().to_string(), "the engine registry at http://127.0.0.1:8004");
     }
 
     #[test]
@@ -248,7 +248,7 @@ mod tests {
         .unwrap();
         let (alias, target) = config.aliases.first_key_value().unwrap();
         assert_eq!((alias.as_str(), target.as_str()), ("Qwen-2.5.3b", "Qwen/Qwen3-0.6B"));
-        let Source::Static(engines) = config.source().unwrap() else { panic!("not the list") };
+        let Source::Static(engines) = config.source(None).unwrap() else { panic!("not the list") };
         assert_eq!(engines[0].authorization, None);
         assert_eq!(engines[1].authorization.as_ref().unwrap(), "Bearer sk-1");
         assert_eq!(config.patience().first_byte, Duration::from_millis(2));
@@ -263,7 +263,7 @@ mod tests {
             format!("[[gateway.engines]]\nid = 'e'\naddress = 'http://h:1'\napi_key_file = '{}'", path.display());
         assert!(load(&toml).unwrap_err().contains("cannot read the key of e"));
         std::fs::write(&path, "sk-2\n").unwrap();
-        let Source::Static(engines) = load(&toml).unwrap().source().unwrap() else { panic!("not the list") };
+        let Source::Static(engines) = load(&toml).unwrap().source(None).unwrap() else { panic!("not the list") };
         assert_eq!(engines[0].authorization.as_ref().unwrap(), "Bearer sk-2");
     }
 

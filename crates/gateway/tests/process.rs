@@ -11,7 +11,7 @@ fn binary(folder: &std::path::Path, toml: &str) -> Command {
     let file = folder.join("remora.toml");
     std::fs::write(&file, toml).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_remora-gateway"));
-    command.current_dir(folder).arg("--config").arg(file).env_clear();
+    command.current_dir(folder).arg("--config").arg(file).env_clear().env("REMORA_STATE_DIR", folder);
     command
 }
 

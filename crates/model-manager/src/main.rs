@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Parser;
 use remora_model_manager::{Config, NAME, SECTION, service};
 use remora_service::config::Settings;
+use remora_service::identity::IdentityConfig;
 use remora_service::telemetry::{self, LogConfig};
 use remora_service::{Identity, Listener, Process, ServiceName, Stop};
 
@@ -37,15 +38,16 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = Settings::load(arguments.config.as_deref())?;
     let (config, log): (Config, LogConfig) = (settings.section(SECTION)?, settings.section("log")?);
-    let identity = Identity::new(&settings.section("identity")?)?;
+    let identity: IdentityConfig = settings.section("identity")?;
     log.validate()?;
     config.validate()?;
+    identity.validate()?;
     if arguments.check {
         return Ok(());
     }
     let _log = telemetry::init(&log).context("cannot start logging")?;
     let (listener, stop) = (Listener::bind(&config.listen).await?, Stop::new());
-    let identity = identity.of_service(ServiceName::ModelManager).await?;
+    let identity = Identity::new(&identity)?.of_service(ServiceName::ModelManager).await?;
     let service = service(&config, listener, &identity, &stop)?;
     Ok(Process::new(NAME).stop(stop).add(service).run().await?)
 }

@@ -14,7 +14,7 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::{ALLOW, CONTENT_LENGTH, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONTENT_LENGTH, EXPECT, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::{Body as HttpBody, SizeHint};
 use prometheus_client::metrics::gauge::Gauge;
@@ -23,6 +23,7 @@ use tower::Service;
 use crate::error::{ApiError, Dialect, remora_body};
 use crate::guard::Loan;
 use crate::identity::{Connection, Identity};
+use crate::linger::discard;
 use crate::metrics::{Metrics, RequestLabels, RouteLabels};
 use crate::server::Application;
 
@@ -155,7 +156,13 @@ impl Application for Framed {
         // Copied only for pages that the settings let in.
         let page = browsers.is_allowed(request.headers()).then(|| request.headers().clone());
         let mut response = match frame.screen(&request) {
-            Err(refusal) => refusal.into_response(),
+            Err(refusal) => {
+                // Whoever waits for leave to send has not begun to.
+                if refusal.status() == StatusCode::PAYLOAD_TOO_LARGE && !request.headers().contains_key(EXPECT) {
+                    discard(request.into_body()).await;
+                }
+                refusal.into_response()
+            }
             Ok(()) => match browsers.preflight(&request) {
                 Some(headers) => preflight(headers),
                 None => frame.inner(request).await,

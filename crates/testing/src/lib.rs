@@ -4,9 +4,13 @@
 //! over a real socket, misbehaves on demand, and tells what it saw. What can be had is used for real instead.
 
 pub mod fake_engine;
+pub mod fake_tailscaled;
+pub mod openapi;
+mod server;
 mod wait;
 
 pub use fake_engine::FakeEngine;
+pub use fake_tailscaled::FakeTailscaled;
 pub use wait::{wait_for, wait_until};
 
 /// A TCP port on 127.0.0.1 that was free a moment ago, for processes that must be told their port.

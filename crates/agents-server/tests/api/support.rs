@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use remora_agents_server::{Config, WatchMode, service};
 use remora_api_client::Client;
-use remora_service::{Listener, Process, Running, Stop};
+use remora_service::{Identity, Listener, Process, Running, Stop};
 use reqwest::{Method, Response};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::commands::status::{View, nothing_runs, show};
 use crate::failure::{Exit, Failure};
 use crate::output;
+use crate::servers::Servers;
 
 /// How long a process may take to stop: its answers' and its tasks' grace periods, and a little.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
@@ -23,7 +24,12 @@ pub(crate) enum CtlCommand {
     Shutdown,
 }
 
-pub(crate) async fn run(command: CtlCommand, socket: Option<&Path>, json: bool) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    command: CtlCommand,
+    socket: Option<&Path>,
+    servers: &Servers,
+    json: bool,
+) -> anyhow::Result<()> {
     let control = match socket {
         Some(path) => Control::at(path),
         None => the_only_one().await?,
@@ -34,7 +40,7 @@ pub(crate) async fn run(command: CtlCommand, socket: Option<&Path>, json: bool) 
             if json {
                 return output::json(&status);
             }
-            show(&View::of(status).await);
+            show(&View::of(status, servers).await?);
             Ok(())
         }
         CtlCommand::Shutdown => {

@@ -1,7 +1,6 @@
 //! `remora status`: everything of this user that runs on this machine.
 
 use jiff::{SignedDuration, SpanRound, Unit};
-use remora_api_client::Client;
 use remora_api_client::control::Control;
 use remora_api_client::engines::Engines;
 use remora_service::SOCKET_FOLDERS;
@@ -12,6 +11,7 @@ use serde_json::json;
 
 use crate::failure::{Exit, Failure};
 use crate::output;
+use crate::servers::{Servers, reachable};
 
 /// A process and the engines that its model-manager knows.
 #[derive(Debug, Serialize)]
@@ -23,23 +23,26 @@ pub(crate) struct View {
 
 impl View {
     /// Asks the process's model-manager, where it has one; no engines where that does not answer.
-    pub(crate) async fn of(process: ProcessStatus) -> Self {
+    pub(crate) async fn of(process: ProcessStatus, servers: &Servers) -> anyhow::Result<Self> {
         let manager = process.services.iter().find(|service| service.name == remora_model_manager::NAME);
-        let client = manager.and_then(|service| Client::new(&service.listen.replace("0.0.0.0:", "127.0.0.1:")).ok());
-        let engines = match client {
-            Some(client) => Engines::new(client).list().await.map(|list| list.engines).unwrap_or_default(),
-            None => Vec::new(),
+        let Some(manager) = manager else { return Ok(Self { process, engines: Vec::new() }) };
+        let engines = match Engines::new(servers.client(&reachable(&manager.listen))?).list().await {
+            Ok(list) => list.engines,
+            Err(error) => {
+                output::note(&format!("the engines of pid {} are not known: {error}", process.pid));
+                Vec::new()
+            }
         };
-        Self { process, engines }
+        Ok(Self { process, engines })
     }
 }
 
-pub(crate) async fn run(json: bool) -> anyhow::Result<()> {
+pub(crate) async fn run(servers: &Servers, json: bool) -> anyhow::Result<()> {
     let mut processes = Vec::new();
     for control in Control::find(&SOCKET_FOLDERS) {
         // A socket that nobody answers was left behind by a kill -9; the next start replaces it.
         if let Ok(status) = control.status().await {
-            processes.push(View::of(status).await);
+            processes.push(View::of(status, servers).await?);
         }
     }
     if json {

@@ -100,6 +100,6 @@ mod tests {
         metered.saw(b"tokens\":5}");
         assert!(metered.tail.len() <= TAIL);
         assert_eq!(total_tokens(&metered.tail), Some(5));
-        assert_eq!(metered.bytes, 10 + 10_000 + 8 + 10);
+        assert_eq!(metered.bytes, 10 + 10_000 + 7 + 10);
     }
 }

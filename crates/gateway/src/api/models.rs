@@ -26,8 +26,10 @@ pub(super) async fn list(State(state): State<GatewayState>, Extension(caller): E
     responses((status = 200, body = ModelCard), (status = 404, body = ErrorBody), (status = 503, body = ErrorBody)))]
 pub(super) async fn get(
     State(state): State<GatewayState>,
+    Extension(caller): Extension<Caller>,
     ApiPath(name): ApiPath<String>,
 ) -> Result<Json<ModelCard>, ApiError> {
     let table = state.directory().table();
-    table.card(&name).cloned().map(Json).ok_or_else(|| table.unknown(&name, None).into_api())
+    let visible = |card: &&ModelCard| card.id.parse().is_ok_and(|id| caller.may_ask(&id));
+    table.card(&name).filter(visible).cloned().map(Json).ok_or_else(|| table.unknown(&name, None).into_api())
 }

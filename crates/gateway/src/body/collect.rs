@@ -11,21 +11,15 @@ use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http_body::Body as _;
 use http_body_util::BodyExt;
+use remora_service::discard;
 use thiserror::Error;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 
 /// Longest pause between two pieces of a body.
 const STALL: Duration = Duration::from_mins(1);
 
 /// Most that is reserved on the word of a `Content-Length` alone, in bytes.
 const RESERVE: usize = 1 << 20;
-
-/// How long a body that is refused for its size is still read, and the longest pause in it.
-///
-/// A client that is still sending when its connection is closed sees a reset, and some (on macOS and Windows all) then
-/// never read the answer that says why.
-const LINGER: Duration = Duration::from_secs(5);
-const LINGER_PAUSE: Duration = Duration::from_millis(250);
 
 /// A body that was not received.
 #[derive(Debug, Error)]
@@ -84,17 +78,6 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, CollectError> {
                     return Ok(Some(bytes));
                 }
             }
-        }
-    }
-}
-
-/// Reads on for a while without keeping anything.
-async fn discard(mut body: Body) {
-    let end = Instant::now() + LINGER;
-    while Instant::now() < end {
-        match timeout_at(end.min(Instant::now() + LINGER_PAUSE), body.frame()).await {
-            Ok(Some(Ok(_))) => {}
-            _ => return,
         }
     }
 }

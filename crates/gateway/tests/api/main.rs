@@ -4,6 +4,7 @@
 
 mod engines;
 mod forwarding;
+mod keys;
 mod models;
 mod openapi;
 mod refusals;

@@ -3,7 +3,7 @@
 use remora_api_client::Client;
 use remora_api_client::engines::Engines;
 use remora_model_manager::{CommandLine, Config, EngineDefinition, Stdin, service};
-use remora_service::{Listener, Process, Running, Stop};
+use remora_service::{Identity, Listener, Process, Running, Stop};
 use remora_testing::{free_port, wait_for};
 use remora_types::EngineId;
 use remora_types::engines::{Engine, EngineAddress, EngineState};
@@ -55,7 +55,7 @@ impl Manager {
     pub(crate) async fn start(config: &Config) -> Self {
         let (listener, stop) = (Listener::bind(&config.listen).await.unwrap(), Stop::new());
         let client = Client::new(&listener.url()).unwrap();
-        let service = service(config, listener, &stop).unwrap();
+        let service = service(config, listener, &Identity::local(), &stop).unwrap();
         let process = Process::new("test").without_control_socket().stop(stop.clone()).add(service);
         let running = process.start().await.unwrap();
         Self { engines: Engines::new(client.clone()), client, stop, running }

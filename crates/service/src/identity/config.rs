@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use remora_types::identity::Role;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::policy::{InvalidPolicy, Policy};
+
 /// Settings of identity; every service reads the same section.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -38,6 +40,8 @@ pub struct IdentityConfig {
     pub keys: Option<PathBuf>,
     /// The folder with the services' credentials; by default `credentials` in the state folder.
     pub credentials: Option<PathBuf>,
+    /// The folder with the records of who changed what; by default `audit` in the state folder.
+    pub audit: Option<PathBuf>,
 }
 
 impl Default for IdentityConfig {
@@ -54,7 +58,15 @@ impl Default for IdentityConfig {
             allowed_origins: Vec::new(),
             keys: None,
             credentials: None,
+            audit: None,
         }
+    }
+}
+
+impl IdentityConfig {
+    /// Whether the policy can be used.
+    pub fn validate(&self) -> Result<(), InvalidPolicy> {
+        Policy::new(self).map(drop)
     }
 }
 

@@ -12,7 +12,7 @@ mod local_api;
 mod policy;
 mod throttle;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -119,12 +119,12 @@ impl Identity {
     /// What the services of one process share, by the settings.
     pub fn new(config: &IdentityConfig) -> Result<Self, IdentityError> {
         let policy = Policy::new(config)?;
-        let keys = config.keys.clone().or_else(|| durable::state_dir().map(|state| state.join("keys/keys.sqlite")));
+        let keys = in_state(config.keys.as_deref(), "keys/keys.sqlite")?;
         let tailnet = config.tailscaled.as_deref();
         let tailnet = tailnet.map(|socket| Tailnet { api: LocalApi::new(socket), policy, own: Mutex::default() });
         let shared = Shared {
             tailnet,
-            keys: Some(Arc::new(KeyTable::new(&keys.ok_or(IdentityError::NoState)?))),
+            keys: Some(Arc::new(KeyTable::new(&keys))),
             throttle: Throttle::default(),
             browsers: BrowserRules::new(&config.hosts, &config.allowed_origins),
             config: config.clone(),
@@ -134,11 +134,9 @@ impl Identity {
 
     /// The same for one service: with its credential and its record of changes.
     pub async fn of_service(&self, name: ServiceName) -> Result<Self, IdentityError> {
-        let state = durable::state_dir();
-        let credentials = self.shared.config.credentials.clone();
-        let credentials = credentials.or_else(|| state.as_ref().map(|state| state.join("credentials")));
-        let credentials = Credentials::open(&credentials.ok_or(IdentityError::NoState)?, name)?;
-        let path = state.ok_or(IdentityError::NoState)?.join("audit").join(format!("{name}.sqlite"));
+        let config = &self.shared.config;
+        let credentials = Credentials::open(&in_state(config.credentials.as_deref(), "credentials")?, name)?;
+        let path = in_state(config.audit.as_deref(), "audit")?.join(format!("{name}.sqlite"));
         let audit = Audit::open(&path, name).await.map_err(|source| IdentityError::Audit { path, source })?;
         self.record_policy(&audit).await;
         let own = Own { credentials: Arc::new(credentials), audit, name };
@@ -295,6 +293,12 @@ impl Tailnet {
         *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some((own.clone(), Instant::now()));
         Ok(own)
     }
+}
+
+/// A path of the settings, or its usual place in the state folder.
+fn in_state(set: Option<&Path>, usual: &str) -> Result<PathBuf, IdentityError> {
+    let place = set.map(Path::to_owned).or_else(|| durable::state_dir().map(|state| state.join(usual)));
+    place.ok_or(IdentityError::NoState)
 }
 
 /// A process of this user, or of root, on this machine.

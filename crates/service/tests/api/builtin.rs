@@ -57,11 +57,13 @@ async fn metrics_count_by_template_and_never_by_path() {
 async fn the_api_document_states_who_may_call_every_route() {
     let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
     let api = Service::new("sample", listener, routes(Stop::new())).api();
-    let stated: Vec<_> =
-        every_route(&api).map(|(method, path, access)| format!("{method} {path} {}", access.unwrap())).collect();
-    assert!(stated.contains(&"GET /admin admin".to_owned()), "{stated:?}");
-    assert!(stated.contains(&"GET /health public".to_owned()), "{stated:?}");
-    assert!(stated.contains(&"POST /orders use".to_owned()), "{stated:?}");
+    let stated: Vec<_> = every_route(&api)
+        .map(|r| format!("{} {} {} {}", r.method, r.path, r.access.unwrap(), r.services.unwrap().join(" ")))
+        .collect();
+    assert!(stated.contains(&"GET /admin admin ".to_owned()), "{stated:?}");
+    assert!(stated.contains(&"POST /orders use dashboard".to_owned()), "{stated:?}");
+    assert!(stated.iter().any(|route| route.starts_with("GET /health public gateway ")), "{stated:?}");
+    assert!(stated.iter().any(|route| route.starts_with("GET /whoami known gateway ")), "{stated:?}");
 }
 
 #[tokio::test]

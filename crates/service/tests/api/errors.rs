@@ -1,7 +1,6 @@
-use futures::future::BoxFuture;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use insta::assert_snapshot;
-use remora_service::{ApiError, Caller, Identity, Peer, Refusal, Role};
+use remora_service::ApiError;
 
 use crate::support::{get, send, start};
 
@@ -66,28 +65,4 @@ async fn a_dialect_rules_its_prefix_only() {
     let shouted = get(&url, "/v1/nothing").await;
     assert!(shouted.body.starts_with("NO_SUCH_ROUTE! (req-"), "{}", shouted.body);
     assert!(get(&url, "/nothing").await.body.starts_with('{'));
-}
-
-/// Says of everybody that they may only `use`.
-struct Visitors;
-
-impl Identity for Visitors {
-    fn identify<'a>(&'a self, _: &'a Peer, headers: &'a HeaderMap) -> BoxFuture<'a, Result<Caller, Refusal>> {
-        let known = headers.get("x-test-known").is_some();
-        let caller = Caller { name: "visitor".into(), roles: [Role::Use].into() };
-        Box::pin(std::future::ready(if known { Ok(caller) } else { Err(Refusal("who are you?".into())) }))
-    }
-}
-
-#[tokio::test]
-async fn a_route_is_closed_to_strangers_and_to_those_without_its_role() {
-    let (url, _running) = start(|s| s.identity(Visitors)).await;
-    let client = reqwest::Client::new();
-    let as_visitor = |path: &str| send(client.get(format!("{url}{path}")).header("x-test-known", "1"));
-    assert_eq!(get(&url, "/agents/lint").await.status, StatusCode::UNAUTHORIZED);
-    assert_eq!(as_visitor("/agents/lint").await.status, StatusCode::OK);
-    let forbidden = as_visitor("/admin").await;
-    assert_eq!(forbidden.status, StatusCode::FORBIDDEN);
-    assert!(forbidden.body.contains("role_required") && forbidden.body.contains("'admin'"), "{}", forbidden.body);
-    assert_eq!(get(&url, "/health").await.status, StatusCode::OK, "liveness is public");
 }

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests panic as tests do")]
 
+mod browsers;
 mod builtin;
 mod errors;
+mod identity;
 mod stop;
 mod support;

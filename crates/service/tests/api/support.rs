@@ -6,7 +6,8 @@ use axum::response::sse::{Event, Sse};
 use futures::{Stream, StreamExt};
 use http::StatusCode;
 use remora_service::{
-    Access, ApiError, ApiJson, ApiPath, BoxError, Listener, Process, Role, Routes, Running, Service, Stop, sse,
+    Access, ApiError, ApiJson, ApiPath, BoxError, Listener, Process, Role, Routes, Running, Service, ServiceName,
+    Services, Stop, sse,
 };
 use remora_types::AgentName;
 use serde::Deserialize;
@@ -65,15 +66,16 @@ async fn endless() -> axum::body::Body {
 }
 
 pub(crate) fn routes(stop: Stop) -> Routes {
+    let open = Access::role(Role::Use, Services::of(&[ServiceName::Dashboard]));
     Routes::<Stop>::new("A service for tests.")
-        .route(Access::role(Role::Use), routes!(order))
-        .route(Access::role(Role::Use), routes!(agent))
-        .route(Access::role(Role::Use), routes!(panics))
-        .route(Access::role(Role::Use), routes!(broken))
-        .route(Access::role(Role::Use), routes!(busy))
-        .route(Access::role(Role::Use), routes!(events))
-        .route(Access::role(Role::Use), routes!(endless))
-        .route(Access::role(Role::Admin), routes!(admin))
+        .route(open, routes!(order))
+        .route(open, routes!(agent))
+        .route(open, routes!(panics))
+        .route(open, routes!(broken))
+        .route(open, routes!(busy))
+        .route(open, routes!(events))
+        .route(open, routes!(endless))
+        .route(Access::role(Role::Admin, Services::NONE), routes!(admin))
         .with_state(stop)
 }
 

@@ -10,7 +10,6 @@
 //! ```
 
 mod routes;
-mod server;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,6 +20,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use remora_types::engines::{Capabilities, Capability, EngineAddress, EngineModel};
 use tokio::task::JoinSet;
+
+use crate::server;
 
 /// The model that a fake engine serves until told otherwise.
 pub const MODEL: &str = "fake-model";

@@ -11,10 +11,10 @@ mod validate;
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use remora_api_client::Client;
 use remora_types::AgentName;
 
 use crate::output;
+use crate::servers::Servers;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentCommand {
@@ -40,11 +40,11 @@ pub(crate) enum AgentCommand {
     },
 }
 
-pub(crate) async fn run(command: AgentCommand, server: &str, json: bool) -> anyhow::Result<()> {
+pub(crate) async fn run(command: AgentCommand, server: &str, servers: &Servers, json: bool) -> anyhow::Result<()> {
     match command {
         AgentCommand::Validate { dir } => validate::run(&dir, json),
         AgentCommand::List => {
-            let list = Client::new(server)?.agents().await?;
+            let list = servers.client(server)?.agents().await?;
             if json {
                 return output::json(&list);
             }
@@ -52,7 +52,7 @@ pub(crate) async fn run(command: AgentCommand, server: &str, json: bool) -> anyh
             Ok(())
         }
         AgentCommand::Show { name } => {
-            let detail = Client::new(server)?.bundle(&name).await?;
+            let detail = servers.client(server)?.bundle(&name).await?;
             if json {
                 return output::json(&detail);
             }
@@ -60,7 +60,7 @@ pub(crate) async fn run(command: AgentCommand, server: &str, json: bool) -> anyh
             Ok(())
         }
         AgentCommand::Pull { name, dir } => {
-            let pulled = pull::pull(&Client::new(server)?, &name, &dir).await?;
+            let pulled = pull::pull(&servers.client(server)?, &name, &dir).await?;
             if json {
                 return output::json(&pulled);
             }

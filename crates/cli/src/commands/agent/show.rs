@@ -4,9 +4,6 @@ use remora_types::agents::{Bundle, BundleDetail, BundleList, Finding, Tool, Tool
 
 use crate::output;
 
-/// Longest description in the list, in characters.
-const SUMMARY: usize = 60;
-
 pub(super) fn list(list: &BundleList) {
     let rows = list.bundles.iter().map(|bundle| {
         vec![
@@ -15,7 +12,7 @@ pub(super) fn list(list: &BundleList) {
             wanted(bundle),
             bundle.tools.len().to_string(),
             state(bundle),
-            bundle.description.as_deref().map(summary).unwrap_or_default(),
+            bundle.description.as_deref().map(output::short).unwrap_or_default(),
         ]
     });
     output::table(&["name", "version", "model", "tools", "state", "description"], rows);
@@ -43,7 +40,7 @@ pub(super) fn bundle(detail: &BundleDetail) {
     if !bundle.tools.is_empty() {
         output::line("");
         let rows = bundle.tools.iter().map(|tool| {
-            vec![tool.name.clone(), source(tool), tool.description.as_deref().map(summary).unwrap_or_default()]
+            vec![tool.name.clone(), source(tool), tool.description.as_deref().map(output::short).unwrap_or_default()]
         });
         output::table(&["tool", "source", "description"], rows);
     }
@@ -97,13 +94,4 @@ fn source(tool: &Tool) -> String {
         ToolSource::Registry { registry } => format!("registry {registry}"),
         ToolSource::Mcp { .. } => "MCP server".into(),
     }
-}
-
-fn summary(text: &str) -> String {
-    let line = text.lines().next().unwrap_or_default();
-    if line.chars().count() <= SUMMARY {
-        return line.to_owned();
-    }
-    let cut: String = line.chars().take(SUMMARY - 1).collect();
-    format!("{}…", cut.trim_end())
 }

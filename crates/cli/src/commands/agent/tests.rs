@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use remora_agents_server::bundle::{digest, sha256};
 use remora_agents_server::{Config, service};
 use remora_api_client::Client;
-use remora_service::{Listener, Process, Running, Stop};
+use remora_service::{Identity, Listener, Process, Running, Stop};
 use remora_types::agents::{Bundle, BundleFile};
 use tempfile::TempDir;
 

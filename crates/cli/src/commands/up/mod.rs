@@ -36,7 +36,8 @@ pub(crate) struct UpArgs {
     /// Use an engine that already runs (vLLM, llama-server, Ollama, …): `http://host:port` or `unix:/path`
     #[arg(long, value_name = "URL")]
     pub(crate) engine: Option<EngineAddress>,
-    /// Address that every service listens on; callers from elsewhere than this machine are still refused
+    /// Address that every service listens on, for example 0.0.0.0 for other machines; they need a key, or a tailnet
+    /// identity where [identity] names tailscaled's socket
     #[arg(long, value_name = "IP")]
     pub(crate) host: Option<IpAddr>,
     /// Another port for a service, for example gateway=9000 or engine=9104; may be given several times

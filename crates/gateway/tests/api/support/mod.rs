@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use remora_gateway::{Config, EngineConfig};
-use remora_service::{Listener, Process, Running};
+use remora_service::{Identity, Listener, Process, Running};
 use remora_testing::wait_until;
 use remora_types::engines::EngineAddress;
 use serde_json::Value;
@@ -65,9 +65,14 @@ pub(crate) fn config(engines: &[&EngineAddress]) -> Config {
 impl Gateway {
     /// A gateway with these settings, on a free port, whether or not its engines are ready.
     pub(crate) async fn start(config: Config) -> Self {
+        Self::start_as(config, &Identity::local()).await
+    }
+
+    /// The same, with another way to tell who is calling.
+    pub(crate) async fn start_as(config: Config, identity: &Identity) -> Self {
         let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
         let url = listener.url();
-        let service = remora_gateway::service(&config, listener, &Identity::local()).await.unwrap();
+        let service = remora_gateway::service(&config, listener, identity).await.unwrap();
         let running = Process::new("gateway").add(service).without_control_socket().start().await.unwrap();
         Self { url, client: reqwest::Client::builder().no_proxy().build().unwrap(), _running: running }
     }
@@ -79,8 +84,13 @@ impl Gateway {
 
     /// A gateway with these settings, once all of its engines are ready.
     pub(crate) async fn started(config: Config) -> Self {
+        Self::started_as(config, &Identity::local()).await
+    }
+
+    /// The same, with another way to tell who is calling.
+    pub(crate) async fn started_as(config: Config, identity: &Identity) -> Self {
         let wanted = config.engines.len();
-        let gateway = Self::start(config).await;
+        let gateway = Self::start_as(config, identity).await;
         wait_until(SOON, async || gateway.states().await.iter().filter(|s| *s == "ready").count() == wanted).await;
         gateway
     }

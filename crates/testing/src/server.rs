@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 
 /// Binds `address`; gives where it really is, and the work of serving it.
-pub(super) async fn serve(
+pub(crate) async fn serve(
     address: &EngineAddress,
     router: Router,
 ) -> (EngineAddress, impl Future<Output = ()> + Send + use<>) {
@@ -22,13 +22,13 @@ pub(super) async fn serve(
     }
     let (address, socket) = match address {
         EngineAddress::Tcp { authority, .. } => {
-            let socket = TcpListener::bind(authority).await.expect("the fake engine's port is free");
+            let socket = TcpListener::bind(authority).await.expect("the port of a fake is free");
             let port = socket.local_addr().expect("a bound socket has an address").port();
             (EngineAddress::loopback(port), Socket::Tcp(socket))
         }
         EngineAddress::Unix(path) => {
             let _ = std::fs::remove_file(path);
-            let socket = UnixListener::bind(path).expect("the fake engine's socket can be made");
+            let socket = UnixListener::bind(path).expect("the socket of a fake can be made");
             (address.clone(), Socket::Unix(socket))
         }
     };
