@@ -39,7 +39,9 @@ pub struct Client {
 
 /// What a client shows of itself with each request: made anew each time, since a service's token lives for a minute.
 #[derive(Clone, Default)]
-struct Credential(Option<Arc<dyn Fn() -> Option<(HeaderName, HeaderValue)> + Send + Sync>>);
+struct Credential(Option<Arc<MakeHeader>>);
+
+type MakeHeader = dyn Fn() -> Option<(HeaderName, HeaderValue)> + Send + Sync;
 
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

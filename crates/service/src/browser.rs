@@ -50,7 +50,7 @@ impl BrowserRules {
             return Err(ApiError::new(StatusCode::MISDIRECTED_REQUEST, "unknown_host", message));
         }
         let Some(origin) = headers.get(ORIGIN) else {
-            return self.check_site(request);
+            return check_site(request);
         };
         let same = |host: &Authority| origin_authority(origin).is_some_and(|origin| origin == host.as_str());
         if self.allowed(headers).is_some() || host.flatten().as_ref().is_some_and(same) {
@@ -58,18 +58,6 @@ impl BrowserRules {
         }
         let message = "web pages of other origins may not call this; `allowed_origins` in [identity] lets one in";
         Err(ApiError::new(StatusCode::FORBIDDEN, "cross_origin", message))
-    }
-
-    /// A browser that sends no origin still says where a request comes from. Following a link is harmless.
-    fn check_site<B>(&self, request: &Request<B>) -> Result<(), ApiError> {
-        let is = |name: &HeaderName, value: &str| request.headers().get(name).is_some_and(|v| v == value);
-        let foreign = is(&SEC_FETCH_SITE, "cross-site") || is(&SEC_FETCH_SITE, "same-site");
-        let link = is(&SEC_FETCH_MODE, "navigate") && matches!(*request.method(), Method::GET | Method::HEAD);
-        if foreign && !link {
-            let message = "web pages of other sites may not load this";
-            return Err(ApiError::new(StatusCode::FORBIDDEN, "cross_origin", message));
-        }
-        Ok(())
     }
 
     /// The origin of a page that the settings let in.
@@ -115,6 +103,18 @@ impl BrowserRules {
         let word = !host.is_empty() && !host.contains(['.', ':']);
         address || word || OWN_SUFFIXES.iter().any(|end| host.ends_with(end)) || self.hosts.contains(&host)
     }
+}
+
+/// A browser that sends no origin still says where a request comes from. Following a link is harmless.
+fn check_site<B>(request: &Request<B>) -> Result<(), ApiError> {
+    let is = |name: &HeaderName, value: &str| request.headers().get(name).is_some_and(|v| v == value);
+    let foreign = is(&SEC_FETCH_SITE, "cross-site") || is(&SEC_FETCH_SITE, "same-site");
+    let link = is(&SEC_FETCH_MODE, "navigate") && matches!(*request.method(), Method::GET | Method::HEAD);
+    if foreign && !link {
+        let message = "web pages of other sites may not load this";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "cross_origin", message));
+    }
+    Ok(())
 }
 
 /// The host and port of an origin.

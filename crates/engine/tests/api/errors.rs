@@ -220,6 +220,6 @@ async fn malformed_json_and_unknown_routes_speak_the_same_dialect() {
     400 {"error":{"message":"1 validation error:\n  {'type': 'json_invalid', 'loc': 'body.0', 'msg': 'JSON decode error: expected value at line 1 column 1'}","type":"Bad Request","param":"body.0","code":400}}
     404 {"error":{"message":"there is nothing at POST /v1/wibble; GET /docs lists what there is","type":"Not Found","param":null,"code":404}}
     405 {"error":{"message":"/v1/models does not answer POST; GET /docs lists what it does","type":"Method Not Allowed","param":null,"code":405}}
-    413 {"error":{"message":"the request body is larger than this accepts","type":"Payload Too Large","param":null,"code":413}}
+    413 {"error":{"message":"the body is larger than the 33554432 bytes that this service takes","type":"Payload Too Large","param":null,"code":413}}
     "#);
 }

@@ -25,7 +25,7 @@ use remora_types::identity::{CallerInfo, ServiceName, Who};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::access::Caller;
+use crate::access::{Caller, Roles};
 use crate::durable;
 use crate::error::ApiError;
 
@@ -33,10 +33,10 @@ use crate::error::ApiError;
 pub const SERVICE_HEADER: HeaderName = HeaderName::from_static("x-remora-service");
 
 /// How long a token is good for. It never leaves the machine, so this covers a busy moment and no more.
-const LIFE: Duration = Duration::from_secs(60);
+const LIFE: Duration = Duration::from_mins(1);
 
 /// How long a retired key is still believed: its last tokens end by then.
-const OVERLAP: Duration = Duration::from_secs(120);
+const OVERLAP: Duration = Duration::from_mins(2);
 
 /// How often files are looked at again.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -174,13 +174,11 @@ impl Credentials {
             let message = format!("the service token is not valid: {why}");
             ApiError::new(StatusCode::UNAUTHORIZED, "invalid_service_token", message)
         })?;
-        Ok(match claims.caller {
-            Some(info) => Caller::from_info(info, Some(claims.from), None),
-            None => {
-                let because = format!("a token signed by {}", claims.from);
-                Caller::new(Who::Service { name: claims.from }, crate::access::Roles::NONE, vec![because])
-            }
-        })
+        if let Some(info) = claims.caller {
+            return Ok(Caller::from_info(info, Some(claims.from), None));
+        }
+        let because = format!("a token signed by {}", claims.from);
+        Ok(Caller::new(Who::Service { name: claims.from }, Roles::NONE, vec![because]))
     }
 
     fn claims(&self, token: &HeaderValue) -> Result<Claims, &'static str> {

@@ -49,7 +49,7 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const FRESH: Duration = Duration::from_secs(5);
 
 /// How long it holds what is known about this node itself.
-const OWN_FRESH: Duration = Duration::from_secs(60);
+const OWN_FRESH: Duration = Duration::from_mins(1);
 
 /// What a caller does whose identity cannot be checked just now.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
