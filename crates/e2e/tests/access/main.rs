@@ -9,6 +9,7 @@ mod network;
 mod outage;
 mod processes;
 mod routes;
+mod serve;
 mod stack;
 mod tailnet;
 mod token;

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::routes::{Needs, Route, committed, of_document};
 use crate::stack::{ADMIN, GUEST, OPERATOR, SERVICES, STRANGER, Stack, USER, code_of, from};
 use crate::token::{Credential, HEADER, person};
+use crate::wire::Wire;
 
 /// A kind of caller.
 struct Caller {
@@ -162,4 +163,42 @@ fn the_page_about_access_is_up_to_date() {
         committed == page,
         "docs/access.md is out of date: run this test with UPDATE_ACCESS=1, read what changed and commit it"
     );
+}
+
+/// Methods that no document lists, and other spellings of a path.
+#[tokio::test]
+async fn no_other_method_or_spelling_gets_a_stranger_in() {
+    let stack = Stack::ready().await;
+    let before = stack.tailnet.whois_calls();
+    for (service, _) in SERVICES {
+        let url = stack.url(service);
+        let routes = committed(service);
+        for path in routes.iter().filter(|route| route.needs != Needs::Nothing).map(Route::example) {
+            for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "get"] {
+                let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n");
+                let answer = Wire::open_from(url, STRANGER).await.send(&head, &[]).await;
+                assert!(matches!(answer.status, 401 | 404 | 405), "{service}: {method} {path}: {answer:?}");
+            }
+            let mut letters = path.chars().skip(1);
+            let first = u32::from(letters.next().unwrap());
+            let rest: String = letters.collect();
+            for spelling in [
+                format!("{path}/"),
+                format!("/{path}"),
+                format!("/.{path}"),
+                format!("/health/..{path}"),
+                format!("/%{first:x}{rest}"),
+                path.to_uppercase(),
+                format!("{path}?x=/health"),
+                format!("{path}%00"),
+                format!("{path};/health"),
+                format!("http://localhost{path}"),
+                format!("http://localhost/health/..{path}"),
+            ] {
+                let answer = Wire::open_from(url, STRANGER).await.get(&spelling, &[]).await;
+                assert!(matches!(answer.status, 400 | 401 | 404 | 405), "{service}: {spelling}: {answer:?}");
+            }
+        }
+    }
+    assert!(stack.tailnet.whois_calls() > before);
 }

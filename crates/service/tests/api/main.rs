@@ -6,5 +6,6 @@ mod browsers;
 mod builtin;
 mod errors;
 mod identity;
+mod serve;
 mod stop;
 mod support;
