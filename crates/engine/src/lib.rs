@@ -15,7 +15,7 @@
 //! # Where it differs from vLLM 0.32 on purpose
 //!
 //! - What it does not do yet is refused with a 400 that says so: `n` and `best_of` over 1, several prompts, echo,
-//!   structured output, a forced `tool_choice`, prompt log probabilities. With `tool_choice: auto`, calls are text.
+//!   a forced `tool_choice`, prompt log probabilities. With `tool_choice: auto`, calls are text.
 //! - Tools are given to the chat template as they were sent; vLLM puts their keys in its own order first.
 //! - A content type is not asked for, 16 stop texts are taken (vLLM takes 4), a full queue is a 429 (vLLM: 503).
 //! - Validation errors of the body's shape have vLLM's frame, class and place, but serde's words.
@@ -27,6 +27,7 @@
 
 mod api;
 mod config;
+mod constraint;
 pub mod demo_model;
 mod llama;
 mod metrics;

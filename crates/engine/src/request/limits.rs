@@ -3,6 +3,7 @@
 use remora_protocol::openai::{BodyError, SamplingFields};
 
 use super::{RequestError, not_supported};
+use crate::constraint::{Guide, InvalidConstraint, constraint_of};
 use crate::llama::{Token, Vocabulary};
 use crate::sampling::{InvalidParams, SamplingParams, out_of_vocabulary};
 use crate::scheduler::{GenerateRequest, Loaded};
@@ -32,12 +33,6 @@ pub(super) fn check_supported(fields: &SamplingFields) -> Result<(), RequestErro
     }
     if fields.use_beam_search == Some(true) {
         return Err(not_supported("use_beam_search", "Beam search"));
-    }
-    if fields.response_format.as_ref().is_some_and(|format| format.kind != "text") {
-        return Err(not_supported("response_format", "A response_format other than 'text'"));
-    }
-    if fields.structured_outputs.as_ref().is_some_and(|value| !value.is_null()) {
-        return Err(not_supported("structured_outputs", "structured_outputs"));
     }
     if fields.bad_words.as_ref().is_some_and(|words| !words.is_empty()) {
         return Err(not_supported("bad_words", "bad_words"));
@@ -87,8 +82,20 @@ pub(super) fn finish(
         stop_tokens: stop_tokens(fields, vocabulary)?,
         skip_special: fields.skip_special_tokens.unwrap_or(true),
         logprobs: logprobs(wishes.logprobs, vocabulary)?,
+        guide: guide(fields, loaded)?,
         prompt,
     })
+}
+
+/// What holds the answer to the form that was asked for.
+fn guide(fields: &SamplingFields, loaded: &Loaded) -> Result<Option<Guide>, RequestError> {
+    let invalid = |InvalidConstraint { param, message }| InvalidParams::new(param, message);
+    let Some(constraint) = constraint_of(fields).map_err(invalid)? else { return Ok(None) };
+    let Some(grammars) = loaded.grammars() else {
+        let message = "this model has no token that ends an answer, so no answer of it can be constrained";
+        return Err(InvalidParams::new(None, message).into());
+    };
+    Ok(Some(grammars.guide(&constraint).map_err(invalid)?))
 }
 
 /// How many tokens the answer may have: what was asked for, cut to what the context has left.

@@ -12,6 +12,7 @@ use std::collections::{HashMap, HashSet};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
+use crate::constraint::Allowed;
 use crate::llama::Token;
 
 use draw::{Candidate, draw};
@@ -23,6 +24,17 @@ pub(crate) use params::{InvalidParams, SamplingDefaults, SamplingParams, out_of_
 pub(crate) struct Scratch {
     scores: Vec<f32>,
     candidates: Vec<Candidate>,
+}
+
+/// What may be chosen now.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Limits<'a> {
+    /// Tokens that may not come yet.
+    pub(crate) banned: &'a [Token],
+    /// Where a constraint holds, the tokens that follow it.
+    pub(crate) allowed: Option<&'a Allowed>,
+    /// The tokens that end an answer.
+    pub(crate) ends: &'a [Token],
 }
 
 /// The choices of one request.
@@ -46,18 +58,21 @@ impl Sampler {
         Self { params, random, generated: HashMap::new(), prompt }
     }
 
-    /// Chooses the next token by its scores, never one of `banned`. None when no token has a usable score.
-    pub(crate) fn choose(&mut self, scores: &[f32], banned: &[Token], scratch: &mut Scratch) -> Option<Token> {
+    /// Chooses the next token by its scores, within the limits. None when no token has a usable score.
+    pub(crate) fn choose(&mut self, scores: &[f32], limits: &Limits<'_>, scratch: &mut Scratch) -> Option<Token> {
         let Scratch { scores: adjusted, candidates } = scratch;
-        let plain = banned.is_empty() && !self.params.adjusts();
+        let plain = limits.banned.is_empty() && limits.allowed.is_none() && !self.params.adjusts();
         if plain && self.params.is_greedy() {
             return likeliest(scores);
         }
         adjusted.clear();
         adjusted.extend_from_slice(scores);
         self.adjust(adjusted);
-        for &token in banned {
+        for &token in limits.banned {
             adjusted[token as usize] = f32::NEG_INFINITY;
+        }
+        if let Some(allowed) = limits.allowed {
+            allowed.apply(adjusted, limits.ends);
         }
         let best = likeliest(adjusted)?;
         let (top, temperature) = (adjusted[best as usize], self.params.temperature);
@@ -131,7 +146,7 @@ mod tests {
     }
 
     fn choose(sampler: &mut Sampler, scores: &[f32], banned: &[Token]) -> Option<Token> {
-        sampler.choose(scores, banned, &mut Scratch::default())
+        sampler.choose(scores, &Limits { banned, ..Limits::default() }, &mut Scratch::default())
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use remora_protocol::openai::{FinishReason, StopReason};
 use tokio::sync::mpsc;
 
+use crate::constraint::Guide;
 use crate::llama::Token;
 use crate::sampling::{Logprobs, SamplingParams};
 
@@ -26,6 +27,8 @@ pub(crate) struct GenerateRequest {
     pub(crate) stop_tokens: Vec<Token>,
     /// Leaves control tokens out of the text.
     pub(crate) skip_special: bool,
+    /// What the answer must look like.
+    pub(crate) guide: Option<Guide>,
     /// Log probabilities, with this many candidates per token.
     pub(crate) logprobs: Option<usize>,
 }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::request::{Delta, Finish, GenerateError, GenerateRequest, GeneratedToken};
 use super::text::TextAssembler;
 use crate::llama::{Token, Vocabulary};
-use crate::sampling::{Sampler, Scratch, logprobs};
+use crate::sampling::{Limits, Sampler, Scratch, logprobs};
 
 /// Where deltas go; closed when the client is gone.
 pub(super) type Deltas = mpsc::UnboundedSender<Result<Delta, GenerateError>>;
@@ -74,12 +74,23 @@ impl Running {
 
     /// Chooses the next token and tells what it adds. None when no token can be chosen.
     pub(super) fn advance(&mut self, scores: &[f32], vocabulary: &Vocabulary, scratch: &mut Scratch) -> Option<Delta> {
-        let token = self.sampler.choose(scores, &self.banned(vocabulary), scratch)?;
+        let allowed = match &mut self.request.guide {
+            Some(guide) => Some(guide.allowed()?),
+            None => None,
+        };
+        // An answer that is complete under its constraint may end before its least length.
+        let complete = allowed.as_ref().is_some_and(|allowed| allowed.is_end_only(vocabulary.ends()));
+        let banned = if complete { Vec::new() } else { self.banned(vocabulary) };
+        let limits = Limits { banned: &banned, allowed: allowed.as_ref(), ends: vocabulary.ends() };
+        let token = self.sampler.choose(scores, &limits, scratch)?;
         self.sampler.accept(token);
+        if let Some(guide) = self.request.guide.as_mut().filter(|_| !vocabulary.is_end(token)) {
+            guide.accept(token);
+        }
         self.generated += 1;
         self.last = token;
         let logprobs = self.request.logprobs.map(|top| logprobs(scores, token, top));
-        let (text, finish) = self.take_in(token, vocabulary);
+        let (text, finish) = self.take_in(token, complete, vocabulary);
         Some(Delta { text, token: GeneratedToken { id: token, logprobs }, finish })
     }
 
@@ -91,10 +102,10 @@ impl Running {
         self.request.stop_tokens.iter().chain(vocabulary.ends()).copied().collect()
     }
 
-    fn take_in(&mut self, token: Token, vocabulary: &Vocabulary) -> (String, Option<Finish>) {
+    fn take_in(&mut self, token: Token, complete: bool, vocabulary: &Vocabulary) -> (String, Option<Finish>) {
         let stop = |stop| Some(Finish { reason: FinishReason::Stop, stop });
         let may_stop = self.generated > self.request.min_tokens;
-        let ended = if vocabulary.is_end(token) && !self.request.ignore_eos {
+        let ended = if vocabulary.is_end(token) && (complete || !self.request.ignore_eos) {
             stop(None)
         } else if self.request.stop_tokens.contains(&token) {
             stop(Some(StopReason::Token(token)))

@@ -10,5 +10,6 @@ mod openapi;
 mod probes;
 mod sampling;
 mod streams;
+mod structured;
 mod support;
 mod tokens;

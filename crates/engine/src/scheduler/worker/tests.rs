@@ -57,6 +57,7 @@ fn request(prompt: usize) -> GenerateRequest {
         keep_stop: false,
         stop_tokens: Vec::new(),
         skip_special: true,
+        guide: None,
         logprobs: None,
     }
 }
