@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::HeaderValue;
+use prometheus_client::metrics::gauge::Gauge;
 use remora_api_client::engine::EngineClient;
 use remora_api_client::engines::Engines;
 use remora_api_client::{Client, InvalidServer};
@@ -17,6 +18,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::directory::{InvalidNaming, Naming, Source, StaticEngine};
+use crate::hold::Hold;
 use crate::upstream::Patience;
 
 /// Where model-manager listens unless the settings say otherwise.
@@ -42,6 +44,10 @@ pub struct Config {
     pub connect_timeout_ms: u64,
     /// Longest time until an engine begins to answer, its queue and the reading of the prompt included, in milliseconds.
     pub first_byte_timeout_ms: u64,
+    /// How long a request waits for an engine that starts, loads or restarts, in milliseconds; 0 lets it fail at once.
+    pub hold_ms: u64,
+    /// How many requests wait at a time; more fail at once.
+    pub max_held: usize,
     /// Longest silence in the middle of an engine's answer, in milliseconds.
     pub idle_timeout_ms: u64,
 }
@@ -110,6 +116,8 @@ impl Default for Config {
             body_limit_bytes: 64 << 20,
             connect_timeout_ms: 2_000,
             first_byte_timeout_ms: 600_000,
+            hold_ms: 30_000,
+            max_held: 256,
             idle_timeout_ms: 300_000,
         }
     }
@@ -140,6 +148,10 @@ impl Config {
             first_byte: Duration::from_millis(self.first_byte_timeout_ms),
             silence: Duration::from_millis(self.idle_timeout_ms),
         }
+    }
+
+    pub(crate) fn hold(&self, waiting: Gauge) -> Hold {
+        Hold::new(Duration::from_millis(self.hold_ms), self.max_held, waiting)
     }
 
     pub(crate) fn connect_timeout(&self) -> Duration {

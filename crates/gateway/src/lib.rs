@@ -12,6 +12,7 @@ mod body;
 mod config;
 mod directory;
 mod endpoint;
+mod hold;
 mod metrics;
 mod state;
 mod upstream;
@@ -49,10 +50,11 @@ pub async fn service(config: &Config, listener: Listener, identity: &Identity) -
         metrics.clone(),
         config.connect_timeout(),
     );
+    let hold = config.hold(metrics.held());
     let keys = identity.key_store().await.transpose()?;
     let patience = config.patience();
     let state =
-        GatewayState::new(directory, metrics, patience, config.body_limit_bytes, keys.clone(), identity.audit());
+        GatewayState::new(directory, metrics, patience, hold, config.body_limit_bytes, keys.clone(), identity.audit());
     let (for_ready, for_status, for_task) = (state.clone(), state.clone(), state.clone());
     let mut service = Service::new("gateway", listener, api::routes().with_state(state))
         .identity(identity)

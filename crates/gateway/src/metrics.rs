@@ -86,6 +86,7 @@ pub(crate) struct GatewayMetrics {
     in_flight: Family<EngineLabels, Gauge>,
     ready: Family<EngineLabels, Gauge>,
     refused: Family<RefusalLabels, Counter>,
+    held: Gauge,
 }
 
 /// The handles of one model on one engine.
@@ -106,6 +107,7 @@ impl GatewayMetrics {
             in_flight: Family::default(),
             ready: Family::default(),
             refused: Family::default(),
+            held: Gauge::default(),
         };
         metrics.register(|registry| {
             registry.register(
@@ -128,6 +130,11 @@ impl GatewayMetrics {
                 "remora_gateway_refused",
                 "Requests that no engine was asked to answer, by the error's code",
                 own.refused.clone(),
+            );
+            registry.register(
+                "remora_gateway_requests_held",
+                "Requests that wait for an engine to be ready",
+                own.held.clone(),
             );
         });
         own
@@ -159,6 +166,11 @@ impl GatewayMetrics {
             Some(ready) => drop(self.ready.get_or_create(&labels).set(i64::from(ready))),
             None => drop(self.ready.remove(&labels)),
         }
+    }
+
+    /// How many requests wait for an engine.
+    pub(crate) fn held(&self) -> Gauge {
+        self.held.clone()
     }
 
     /// Counts a request that was refused here. Codes are our own words, so there are few.

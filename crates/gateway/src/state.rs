@@ -6,6 +6,7 @@ use remora_service::Audit;
 use remora_service::identity::KeyStore;
 
 use crate::directory::Directory;
+use crate::hold::Hold;
 use crate::metrics::GatewayMetrics;
 use crate::upstream::Patience;
 
@@ -19,6 +20,7 @@ struct Inner {
     directory: Directory,
     metrics: GatewayMetrics,
     patience: Patience,
+    hold: Hold,
     body_limit: usize,
     keys: Option<KeyStore>,
     audit: Audit,
@@ -31,11 +33,12 @@ impl GatewayState {
         directory: Directory,
         metrics: GatewayMetrics,
         patience: Patience,
+        hold: Hold,
         body_limit: usize,
         keys: Option<KeyStore>,
         audit: Audit,
     ) -> Self {
-        Self { inner: Arc::new(Inner { directory, metrics, patience, body_limit, keys, audit }) }
+        Self { inner: Arc::new(Inner { directory, metrics, patience, hold, body_limit, keys, audit }) }
     }
 
     /// Which engine answers for which model.
@@ -51,6 +54,11 @@ impl GatewayState {
     /// How long engines may take.
     pub(crate) fn patience(&self) -> Patience {
         self.inner.patience
+    }
+
+    /// Where requests wait for an engine.
+    pub(crate) fn hold(&self) -> &Hold {
+        &self.inner.hold
     }
 
     /// The keys, where there are any.

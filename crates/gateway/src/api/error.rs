@@ -42,6 +42,15 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Whether the same request may succeed in a moment, and can be sent again: no byte of an answer came back.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Lookup(error) => error.may_pass(),
+            Self::Upstream(UpstreamError::Unreachable { .. } | UpstreamError::BrokeOff { .. }) => true,
+            _ => false,
+        }
+    }
+
     /// Whether an engine was asked at all.
     pub(super) fn is_refusal(&self) -> bool {
         !matches!(self, Self::Upstream(_))

@@ -3,22 +3,28 @@
 //! All are alike: the body is collected, its `model` read, an engine chosen, and the bytes sent on. Answers come back
 //! as the engine sends them.
 
+use std::sync::Arc;
+
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use bytes::Bytes;
+use http::HeaderMap;
 use remora_protocol::openai;
-use remora_service::{ApiError, Caller, RequestId};
+use remora_service::{Allowance, ApiError, Caller, RequestId};
 use remora_types::ModelId;
 use remora_types::error::ErrorBody;
+use serde::Deserialize;
 use utoipa::IntoResponses;
 
 use super::error::Failure;
 use super::meter::Metered;
 use crate::body::{ModelField, Pieces, collect};
 use crate::endpoint::Endpoint;
+use crate::hold::kept_alive;
 use crate::state::GatewayState;
-use crate::upstream::{Forwarded, forward};
+use crate::upstream::{EventTail, Forwarded, forward};
 
 /// What can go wrong on every one of these paths; see `error.rs` for the codes.
 #[derive(IntoResponses)]
@@ -116,46 +122,120 @@ async fn pass(
     id: &RequestId,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let answer = to_engine(state, endpoint, id, request).await;
-    answer.map_err(|failure| {
+    let (head, body) = request.into_parts();
+    let caller = head.extensions.get::<Caller>().cloned();
+    let asked = Asked { state: state.clone(), endpoint, id: id.clone(), headers: head.headers, caller };
+    match asked.first_answer(body).await {
+        Ok(First::Answer(response)) => Ok(response),
+        Ok(First::Wait(body, model, failure)) => {
+            let streams = wants_stream(&body);
+            let answer = Box::pin(async move { asked.held(body, model, failure).await });
+            if streams {
+                let farewell = move |error: &ApiError| EventTail::new(endpoint).farewell(error.code(), error.message());
+                kept_alive(answer, farewell).await
+            } else {
+                answer.await
+            }
+        }
+        Err(failure) => Err(asked.failed(failure)),
+    }
+}
+
+/// A request whose body is read apart.
+struct Asked {
+    state: GatewayState,
+    endpoint: Endpoint,
+    id: RequestId,
+    headers: HeaderMap,
+    caller: Option<Caller>,
+}
+
+/// What the first try brought.
+enum First {
+    Answer(Response),
+    /// Nothing yet: no engine could take it, which may pass.
+    Wait(Bytes, ModelField<'static>, Failure),
+}
+
+impl Asked {
+    async fn first_answer(&self, body: Body) -> Result<First, Failure> {
+        if let Some(allowance) = self.allowance() {
+            allowance.has_tokens().map_err(Failure::OutOfTokens)?;
+        }
+        let body = collect(&self.headers, body, self.state.body_limit()).await?;
+        let model = ModelField::of(&body)?;
+        match self.answer(&body, &model).await {
+            Ok(response) => Ok(First::Answer(response)),
+            Err(failure) if failure.may_pass() => {
+                let model = model.into_owned();
+                Ok(First::Wait(body, model, failure))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// One try.
+    async fn answer(&self, body: &Bytes, model: &ModelField<'_>) -> Result<Response, Failure> {
+        let ticket = self.state.directory().table().draw(model.name(), self.endpoint.capability(), &self.id)?;
+        if let Some(caller) = &self.caller {
+            permit(caller, model.name(), ticket.model())?;
+        }
+        // Engines know their models by their own names only.
+        let real = ticket.model().as_str();
+        let named = model.name() == Some(real);
+        let body = if named { Pieces::whole(body.clone()) } else { model.replaced(body, real) };
+        let length = body.len();
+        let request = Forwarded { endpoint: self.endpoint, headers: &self.headers, body, id: &self.id };
+        let answer = forward(request, ticket, self.state.patience()).await?;
+        Ok(match self.allowance() {
+            Some(allowance) => answer.map(|body| Body::new(Metered::new(body, allowance.clone(), length))),
+            None => answer,
+        })
+    }
+
+    /// Tries again whenever that may help, as long as requests may wait.
+    async fn held(self, body: Bytes, model: ModelField<'static>, mut failure: Failure) -> Result<Response, ApiError> {
+        let Some(mut place) = self.state.hold().enter() else { return Err(self.failed(failure)) };
+        let mut changes = self.state.directory().changes();
+        while failure.may_pass() {
+            let change = async {
+                // The sender lives as long as the directory.
+                let _ = changes.changed().await;
+            };
+            if !place.wait(change).await {
+                break;
+            }
+            match self.answer(&body, &model).await {
+                Ok(response) => return Ok(response),
+                Err(next) => failure = next,
+            }
+        }
+        Err(self.failed(failure))
+    }
+
+    /// The allowance of the caller's key, where it counts tokens.
+    fn allowance(&self) -> Option<&Arc<Allowance>> {
+        self.caller.as_ref()?.allowance().filter(|allowance| allowance.counts_tokens())
+    }
+
+    /// The failure as the client gets it, counted.
+    fn failed(&self, failure: Failure) -> ApiError {
         let refusal = failure.is_refusal();
         let error = ApiError::from(failure);
         if refusal {
-            state.metrics().refused(error.code());
+            self.state.metrics().refused(error.code());
         }
         error
-    })
+    }
 }
 
-async fn to_engine(
-    state: &GatewayState,
-    endpoint: Endpoint,
-    id: &RequestId,
-    request: Request,
-) -> Result<Response, Failure> {
-    let (head, body) = request.into_parts();
-    let caller = head.extensions.get::<Caller>();
-    let allowance = caller.and_then(Caller::allowance).filter(|allowance| allowance.counts_tokens());
-    if let Some(allowance) = allowance {
-        allowance.has_tokens().map_err(Failure::OutOfTokens)?;
+/// Whether a body asks for a stream; asked only of requests that wait.
+fn wants_stream(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Envelope {
+        stream: Option<bool>,
     }
-    let body = collect(&head.headers, body, state.body_limit()).await?;
-    let model = ModelField::of(&body)?;
-    let ticket = state.directory().table().draw(model.name(), endpoint.capability(), id)?;
-    if let Some(caller) = caller {
-        permit(caller, model.name(), ticket.model())?;
-    }
-    // Engines know their models by their own names only.
-    let real = ticket.model().as_str();
-    let named = model.name() == Some(real);
-    let body = if named { Pieces::whole(body) } else { model.replaced(&body, real) };
-    let length = body.len();
-    let request = Forwarded { endpoint, headers: &head.headers, body, id };
-    let answer = forward(request, ticket, state.patience()).await?;
-    Ok(match allowance {
-        Some(allowance) => answer.map(|body| Body::new(Metered::new(body, allowance.clone(), length))),
-        None => answer,
-    })
+    serde_json::from_slice(body).is_ok_and(|envelope: Envelope| envelope.stream == Some(true))
 }
 
 /// Refuses a model that the caller's key does not name, neither as it was asked for nor by its own name.

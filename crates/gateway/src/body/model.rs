@@ -88,6 +88,11 @@ impl<'a> ModelField<'a> {
         Ok(Self { name: Some(name), place })
     }
 
+    /// The same without the body that it was read from.
+    pub(crate) fn into_owned(self) -> ModelField<'static> {
+        ModelField { name: self.name.map(|name| Cow::Owned(name.into_owned())), place: self.place }
+    }
+
     /// The name, where there is one.
     pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()

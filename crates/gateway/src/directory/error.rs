@@ -57,6 +57,17 @@ pub(crate) enum LookupError {
     },
 }
 
+impl LookupError {
+    /// Whether waiting may help.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unheard(_) => true,
+            Self::NotYetKnown { state, .. } | Self::NotReady { state, .. } => *state != EngineState::Stopped,
+            Self::NoEngine | Self::UnknownModel { .. } | Self::Unsupported { .. } => false,
+        }
+    }
+}
+
 fn told(detail: Option<&str>) -> String {
     detail.map(|detail| format!(" ({detail})")).unwrap_or_default()
 }

@@ -17,6 +17,7 @@ use http::HeaderValue;
 use remora_types::EngineId;
 use remora_types::engines::{Engine, EngineState};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 pub(crate) use error::LookupError;
 pub use naming::InvalidNaming;
@@ -32,6 +33,7 @@ use table::EngineEntry;
 /// The engines as they are now.
 pub(crate) struct Directory {
     table: ArcSwap<Table>,
+    changes: watch::Sender<()>,
     naming: Arc<Naming>,
     metrics: GatewayMetrics,
     connect_timeout: Duration,
@@ -44,12 +46,24 @@ impl Directory {
     pub(crate) fn new(source: Source, naming: Naming, metrics: GatewayMetrics, connect_timeout: Duration) -> Self {
         let naming = Arc::new(naming);
         let table = Table::unheard(naming.clone(), source.to_string());
-        Self { table: ArcSwap::from_pointee(table), naming, metrics, connect_timeout, source }
+        Self {
+            table: ArcSwap::from_pointee(table),
+            changes: watch::Sender::new(()),
+            naming,
+            metrics,
+            connect_timeout,
+            source,
+        }
     }
 
     /// The table as it is now.
     pub(crate) fn table(&self) -> Guard<Arc<Table>> {
         self.table.load()
+    }
+
+    /// Tells of each new table from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// Replaces the table. Connections are kept to every engine that is still the same process at the same address.
@@ -80,6 +94,7 @@ impl Directory {
             self.metrics.set_ready(&entry.facts.id, None);
         }
         self.table.store(Arc::new(Table::new(entries, self.naming.clone(), &self.metrics)));
+        self.changes.send_replace(());
     }
 
     fn key(&self, engine: &EngineId) -> Option<HeaderValue> {

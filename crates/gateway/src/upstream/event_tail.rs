@@ -8,14 +8,14 @@ use crate::endpoint::Endpoint;
 
 /// Follows an event stream's last bytes, so that an error event can be put behind whatever came last.
 #[derive(Debug)]
-pub(super) struct EventTail {
+pub(crate) struct EventTail {
     endpoint: Endpoint,
     last: [u8; 4],
 }
 
 impl EventTail {
     /// The beginning of a stream counts as a boundary.
-    pub(super) fn new(endpoint: Endpoint) -> Self {
+    pub(crate) fn new(endpoint: Endpoint) -> Self {
         Self { endpoint, last: *b"\n\n\n\n" }
     }
 
@@ -35,7 +35,7 @@ impl EventTail {
     ///
     /// No `[DONE]` follows: official SDKs raise on the error, and a reader that overlooks it must not be told that the
     /// answer is complete.
-    pub(super) fn farewell(&self, code: &str, message: &str) -> Bytes {
+    pub(crate) fn farewell(&self, code: &str, message: &str) -> Bytes {
         let error = json!({ "message": message, "type": "server_error", "param": null, "code": code });
         // The Responses API types its events; `error` beside it is what the SDKs raise on in every stream.
         let event = match self.endpoint {

@@ -12,4 +12,5 @@ mod forward;
 mod headers;
 
 pub(crate) use connect::Upstream;
+pub(crate) use event_tail::EventTail;
 pub(crate) use forward::{Forwarded, Patience, UpstreamError, forward};

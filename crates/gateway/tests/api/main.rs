@@ -4,6 +4,7 @@
 
 mod engines;
 mod forwarding;
+mod hold;
 mod keys;
 mod models;
 mod openapi;

@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 use crate::support::{FakeRegistry, Gateway, SOON, engine};
 
 async fn behind(registry: &FakeRegistry) -> Gateway {
-    let gateway = Gateway::start(Config { registry: Some(registry.url.clone()), ..Config::default() }).await;
+    let gateway =
+        Gateway::start(Config { registry: Some(registry.url.clone()), hold_ms: 0, ..Config::default() }).await;
     wait_until(SOON, async || gateway.get("/status").await.json()["details"]["engines"] != serde_json::json!([])).await;
     gateway
 }
@@ -67,7 +68,7 @@ async fn a_loading_engine_is_waited_for_by_the_client() {
 async fn without_a_registry_the_gateway_says_so_and_with_one_it_goes_on() {
     let port = remora_testing::free_port();
     let url = format!("http://127.0.0.1:{port}");
-    let gateway = Gateway::start(Config { registry: Some(url.clone()), ..Config::default() }).await;
+    let gateway = Gateway::start(Config { registry: Some(url.clone()), hold_ms: 0, ..Config::default() }).await;
     let answer = gateway.chat(MODEL).await;
     assert_eq!(answer.failure(), (503, "no_engine".to_owned()));
     assert!(answer.message().contains(&url), "{}", answer.message());

@@ -59,7 +59,8 @@ pub(crate) fn listed(id: &str, address: &EngineAddress) -> EngineConfig {
 /// Settings with these engines: `e0`, `e1`, …
 pub(crate) fn config(engines: &[&EngineAddress]) -> Config {
     let engines = engines.iter().enumerate().map(|(index, address)| listed(&format!("e{index}"), address)).collect();
-    Config { engines, ..Config::default() }
+    // Most tests are about what happens when waiting does not help.
+    Config { engines, hold_ms: 0, ..Config::default() }
 }
 
 impl Gateway {
