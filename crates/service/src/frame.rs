@@ -14,7 +14,7 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::{ALLOW, CONTENT_LENGTH, EXPECT, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, EXPECT, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::{Body as HttpBody, SizeHint};
 use prometheus_client::metrics::gauge::Gauge;
@@ -25,7 +25,7 @@ use crate::guard::Loan;
 use crate::identity::{Connection, Identity};
 use crate::linger::discard;
 use crate::metrics::{Metrics, RequestLabels, RouteLabels};
-use crate::server::Application;
+use crate::server::{Application, HEADERS_LIMIT};
 
 /// The header that carries a request's id, from a client or made here, and on to an upstream.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -108,6 +108,11 @@ impl Frame {
     /// What is refused before anybody asks who is calling.
     fn screen(&self, request: &Request) -> Result<(), ApiError> {
         self.identity.browsers().check(request)?;
+        let headers: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        if headers > HEADERS_LIMIT {
+            let message = format!("the request's headers are larger than the {HEADERS_LIMIT} bytes that this takes");
+            return Err(ApiError::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", message));
+        }
         let length =
             request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
         if length.is_some_and(|length| length > self.body_limit) {
@@ -153,6 +158,7 @@ impl Application for Framed {
         DefaultBodyLimit::max(frame.body_limit).apply(&mut request);
 
         let browsers = frame.identity.browsers();
+        let has_body = !request.body().is_end_stream();
         // Copied only for pages that the settings let in.
         let page = browsers.is_allowed(request.headers()).then(|| request.headers().clone());
         let mut response = match frame.screen(&request) {
@@ -180,6 +186,10 @@ impl Application for Framed {
                 response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"Remora\""));
             }
         }
+        if has_body && is_early(response.status()) {
+            // The rest of the body is not read, so the connection cannot be used again; say so.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Some(asked) = page {
             browsers.decorate(&asked, response.headers_mut());
         }
@@ -194,6 +204,11 @@ impl Application for Framed {
         metrics.processed.inc();
         response.map(|body| CountedBody { body, _in_flight: in_flight })
     }
+}
+
+/// Whether a status is that of a refusal that comes before the body is read.
+fn is_early(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 401 | 403 | 413 | 421 | 429 | 431)
 }
 
 fn preflight(headers: HeaderMap) -> Response {

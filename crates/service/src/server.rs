@@ -30,7 +30,7 @@ use crate::workers::Workers;
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Most that is read ahead of a request, its headers above all, in bytes: what a stranger can make the service hold.
-const HEADERS_LIMIT: usize = 64 << 10;
+pub(crate) const HEADERS_LIMIT: usize = 64 << 10;
 
 /// Rest after a failed accept (out of file descriptors, say), so that the loop does not spin.
 const ACCEPT_REST: Duration = Duration::from_millis(50);

@@ -9,6 +9,7 @@
 pub mod agents;
 pub mod engines;
 pub mod error;
+pub mod gateway;
 pub mod identity;
 mod name;
 pub mod status;

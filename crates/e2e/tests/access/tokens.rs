@@ -79,6 +79,20 @@ async fn a_service_speaks_for_its_caller_with_the_callers_roles_only() {
     assert_eq!((&whoami["who"]["login"], &whoami["via"]), (&json!("bob@example.com"), &json!("dashboard")));
 }
 
+/// In a shared network namespace, and behind a userspace tailscaled, services have an address with everybody else.
+#[tokio::test]
+async fn guesses_of_others_at_the_same_address_do_not_silence_a_service() {
+    let stack = Stack::ready().await;
+    let gateway = Credential::of(stack.up.state_dir(), ServiceName::Gateway);
+    let url = format!("{}/engines", stack.url("model-manager"));
+    let ask = || from("127.0.2.1").get(&url);
+    for _ in 0..8 {
+        let said = outcome(ask().bearer_auth("rmr_00000000_0000")).await.0;
+        assert!(matches!(said, 401 | 429), "{said}");
+    }
+    assert_eq!(outcome(ask().header(HEADER, gateway.token(TO, None))).await, (200, String::new()));
+}
+
 #[tokio::test]
 async fn services_go_on_talking_while_credentials_are_renewed() {
     let stack = Stack::ready().await;

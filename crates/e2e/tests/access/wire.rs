@@ -1,10 +1,14 @@
 //! One connection, byte by byte: for what an HTTP client would not send, and to know a connection's own port.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+
+/// Longest wait for an answer, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// An open connection to a service.
 pub(crate) struct Wire {
@@ -43,7 +47,7 @@ impl Wire {
         socket.bind(local).unwrap();
         let stream = socket.connect(host.parse().unwrap()).await.unwrap();
         // Closing it breaks it: the port is free at once.
-        socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
         Self { stream, host }
     }
 
@@ -63,10 +67,11 @@ impl Wire {
         let lines = headers.iter().fold(head.to_owned(), |lines, header| lines + header + "\r\n");
         // A server that refuses early may have closed already; its answer is still to be read.
         let _ = self.stream.write_all((lines + "\r\n").as_bytes()).await;
-        self.answer().await
+        let answer = self.answer(!head.starts_with("HEAD "));
+        tokio::time::timeout(LIMIT, answer).await.unwrap_or_else(|_| panic!("no answer in time to: {head}"))
     }
 
-    async fn answer(&mut self) -> Answer {
+    async fn answer(&mut self, with_body: bool) -> Answer {
         let mut bytes = Vec::new();
         let end = loop {
             if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -76,6 +81,7 @@ impl Wire {
         };
         let head = String::from_utf8(bytes.drain(..end).collect()).unwrap().to_ascii_lowercase();
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        let length = length.filter(|_| with_body);
         while bytes.len() < length.unwrap_or(0) && self.read(&mut bytes).await {}
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap();
         Answer { status, head, body: String::from_utf8(bytes).unwrap() }

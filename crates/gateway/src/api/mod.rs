@@ -6,6 +6,7 @@ mod inference;
 mod keys;
 mod meter;
 mod models;
+mod status;
 
 use remora_service::{Access, Role, Routes, ServiceName, Services};
 use utoipa_axum::routes;
@@ -27,6 +28,7 @@ pub(crate) fn routes() -> Routes<GatewayState> {
         .route(usable, routes!(inference::detokenize))
         .route(usable, routes!(models::list))
         .route(usable, routes!(models::get))
+        .route(usable, routes!(status::status))
         .route(administrable, routes!(keys::create, keys::list))
         .route(administrable, routes!(keys::revoke))
 }

@@ -16,6 +16,7 @@ use arc_swap::{ArcSwap, Guard};
 use http::HeaderValue;
 use remora_types::EngineId;
 use remora_types::engines::{Engine, EngineState};
+use remora_types::gateway::EngineLoad;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -105,6 +106,14 @@ impl Directory {
     #[must_use]
     pub(crate) fn reasons(&self) -> Vec<String> {
         self.table.load().reasons()
+    }
+
+    /// Every engine with its load.
+    pub(crate) fn loads(&self) -> Vec<EngineLoad> {
+        let in_flight = |facts: &Engine| u64::try_from(self.metrics.in_flight(&facts.id).get()).unwrap_or_default();
+        let load =
+            |EngineEntry { facts, .. }: &EngineEntry| EngineLoad { in_flight: in_flight(facts), engine: facts.clone() };
+        self.table.load().entries().map(load).collect()
     }
 
     /// For `/status`.

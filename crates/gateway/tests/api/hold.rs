@@ -30,6 +30,10 @@ async fn a_request_waits_while_the_model_loads() {
     let gateway = Gateway::start(waiting(&[&engine], 30_000)).await;
     let ready = async {
         wait_until(SOON, async || held(&gateway).await == Some(1.0)).await;
+        wait_until(SOON, async || gateway.states().await == ["loading"]).await;
+        let status = gateway.get("/v1/status").await.json();
+        assert_eq!((&status["waiting"], &status["engines"][0]["id"]), (&1.into(), &"e0".into()));
+        assert_eq!(status["engines"][0]["detail"], "reading weights", "{status}");
         engine.set(|b| b.health = Health::Ready);
     };
     let (answer, ()) = tokio::join!(gateway.chat(MODEL), ready);

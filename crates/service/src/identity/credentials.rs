@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -40,9 +40,6 @@ const OVERLAP: Duration = Duration::from_mins(2);
 
 /// How often files are looked at again.
 const REFRESH: Duration = Duration::from_secs(1);
-
-/// How often a file is looked at for a key that it does not have.
-const RETRY: Duration = Duration::from_millis(20);
 
 /// Sets these signatures apart from any other that the same key might make.
 const DOMAIN: &[u8] = b"remora service token 1\0";
@@ -104,12 +101,14 @@ pub(crate) struct Credentials {
 struct Signing {
     id: String,
     key: SigningKey,
-    file_time: Option<SystemTime>,
+    version: Option<Version>,
     looked_at: Instant,
 }
 
 struct Known {
     keys: Vec<PublicKey>,
+    /// Of the file, when it was read.
+    version: Option<Version>,
     looked_at: Instant,
 }
 
@@ -151,7 +150,7 @@ impl Credentials {
         if signing.looked_at.elapsed() > REFRESH {
             let path = private_path(&self.folder, self.own);
             // Another process of this service may have rotated; an unreadable file leaves the key we have.
-            if modified(&path) != signing.file_time
+            if version(&path) != signing.version
                 && let Ok(fresh) = read_signing(&path)
             {
                 *signing = fresh;
@@ -208,14 +207,15 @@ impl Credentials {
     /// A published key that is still believed.
     fn public_key(&self, service: ServiceName, id: &str) -> Option<VerifyingKey> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = version(&public_folder(&self.folder, service).join("keys.json"));
         // An id that is not there may be that of a key made just now.
         let stale = |known: &Known| {
-            let patience = if known.keys.iter().any(|key| key.id == id) { REFRESH } else { RETRY };
-            known.looked_at.elapsed() > patience
+            let has_it = known.keys.iter().any(|key| key.id == id);
+            if has_it { known.looked_at.elapsed() > REFRESH } else { known.version != version }
         };
         if known.get(&service).is_none_or(stale) {
             let keys = read_public(&self.folder, service);
-            known.insert(service, Known { keys, looked_at: Instant::now() });
+            known.insert(service, Known { keys, version, looked_at: Instant::now() });
         }
         let keys = &known.get(&service)?.keys;
         let believed = |key: &&PublicKey| key.id == id && key.until.is_none_or(|until| until > Timestamp::now());
@@ -259,8 +259,12 @@ fn public_folder(folder: &Path, service: ServiceName) -> PathBuf {
     folder.join("public").join(service.as_str())
 }
 
-fn modified(path: &Path) -> Option<SystemTime> {
-    path.metadata().and_then(|meta| meta.modified()).ok()
+/// What changes when a file is replaced.
+type Version = (u64, SystemTime);
+
+fn version(path: &Path) -> Option<Version> {
+    let meta = path.metadata().ok()?;
+    Some((meta.ino(), meta.modified().ok()?))
 }
 
 fn signed(claims: &[u8]) -> Vec<u8> {
@@ -279,7 +283,7 @@ fn make(folder: &Path, service: ServiceName) -> io::Result<()> {
     let signing = Signing {
         id: private.id.clone(),
         key: SigningKey::from_bytes(&private.seed),
-        file_time: None,
+        version: None,
         looked_at: Instant::now(),
     };
     publish(folder, service, &signing)?;
@@ -302,10 +306,10 @@ fn publish(folder: &Path, service: ServiceName, signing: &Signing) -> io::Result
 }
 
 fn read_signing(path: &Path) -> io::Result<Signing> {
-    let file = std::fs::File::open(path)?;
-    let file_time = file.metadata()?.modified().ok();
-    let private: PrivateFile = serde_json::from_reader(file)?;
-    Ok(Signing { id: private.id, key: SigningKey::from_bytes(&private.seed), file_time, looked_at: Instant::now() })
+    // Before its content: a replacement in between is then read once more, not missed.
+    let version = version(path);
+    let private: PrivateFile = serde_json::from_slice(&std::fs::read(path)?)?;
+    Ok(Signing { id: private.id, key: SigningKey::from_bytes(&private.seed), version, looked_at: Instant::now() })
 }
 
 /// What a service has published; nothing where that cannot be read, so that its tokens are not believed.
@@ -405,7 +409,6 @@ mod tests {
         let after = gateway.token(ServiceName::ModelManager, None);
         assert_ne!(before, after);
         // The callee has just read the list without the new key; it looks again.
-        std::thread::sleep(RETRY * 2);
         assert!(manager.verify(&after).is_ok());
         let keys = read_public(folder.path(), ServiceName::Gateway);
         assert_eq!(

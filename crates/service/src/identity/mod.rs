@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use remora_types::identity::ServiceName;
 use serde_json::json;
 use thiserror::Error;
@@ -194,13 +194,10 @@ impl Identity {
     /// The verdict where it is known without waiting for anybody.
     pub(crate) fn known(&self, connection: &Connection, headers: &HeaderMap) -> Option<Result<Caller, ApiError>> {
         if let Some(token) = headers.get(SERVICE_HEADER) {
-            return Some(self.service_token(connection, token));
+            return Some(self.service_token(token));
         }
         if let Some((key, table)) = self.presented_key(headers) {
-            return match self.may_guess(connection) {
-                Err(error) => Some(Err(error)),
-                Ok(()) => Some(self.judged(connection, table.known(key)?)),
-            };
+            return Some(self.judged(connection, table.known(key)?));
         }
         match (&self.shared.tailnet, connection.through, connection.peer) {
             (_, Through::Direct, Peer::Unix { uid }) => Some(unix_peer(uid)),
@@ -231,13 +228,12 @@ impl Identity {
         verdict
     }
 
-    fn service_token(&self, connection: &Connection, token: &http::HeaderValue) -> Result<Caller, ApiError> {
-        self.may_guess(connection)?;
+    fn service_token(&self, token: &HeaderValue) -> Result<Caller, ApiError> {
         let Some(own) = &self.own else {
             let message = "this server takes no calls from services";
             return Err(ApiError::new(StatusCode::UNAUTHORIZED, "invalid_service_token", message));
         };
-        self.judged(connection, own.credentials.verify(token))
+        own.credentials.verify(token)
     }
 
     /// A key of ours among the headers.
@@ -251,21 +247,20 @@ impl Identity {
         bearer.into_iter().chain(key).find(|key| key.starts_with(keys::PREFIX)).map(|key| (key, table))
     }
 
-    /// Whether this peer has guessed wrong too often.
-    fn may_guess(&self, connection: &Connection) -> Result<(), ApiError> {
-        let Peer::Tcp(address) = connection.peer else { return Ok(()) };
-        self.shared.throttle.check(address.ip()).map_err(|wait| {
-            let message = "too many wrong keys from this address";
-            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", message).with_retry_after(wait)
-        })
-    }
-
-    /// Remembers a wrong guess.
+    /// Slows down whoever presents wrong keys. A right one always passes, or anybody could lock out the others at the
+    /// same address; and 256 bits are not guessed, however fast.
     fn judged(&self, connection: &Connection, verdict: Result<Caller, ApiError>) -> Result<Caller, ApiError> {
         let wrong = verdict.as_ref().is_err_and(|error| error.status() == StatusCode::UNAUTHORIZED);
-        if let (true, Peer::Tcp(address)) = (wrong, connection.peer) {
-            self.shared.throttle.wrong(address.ip());
+        let Peer::Tcp(address) = connection.peer else { return verdict };
+        if !wrong {
+            return verdict;
         }
+        let shut = self.shared.throttle.check(address.ip());
+        self.shared.throttle.wrong(address.ip());
+        shut.map_err(|wait| {
+            let message = "too many wrong keys from this address";
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", message).with_retry_after(wait)
+        })?;
         verdict
     }
 }

@@ -1,4 +1,4 @@
-//! Slows whoever guesses keys or tokens.
+//! Slows whoever guesses keys.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};

@@ -119,6 +119,10 @@ async fn guessing_is_slowed_down() {
     assert_eq!(shut.status, StatusCode::TOO_MANY_REQUESTS);
     assert!(shut.headers.contains_key("retry-after") && shut.body.contains("too_many_attempts"), "{}", shut.body);
     assert_eq!(get(&sample.url, "/agents/lint").await.status, StatusCode::OK, "callers without a key go on");
+    let key = sample.key("cline", Role::Use).await.key;
+    assert_eq!(sample.with_key("/agents/lint", &key).await.status, StatusCode::OK, "and so do those with a right one");
+    let dashboard = identity_of(&sample.folder, ServiceName::Dashboard).await.signer(ServiceName::Gateway);
+    assert_eq!(sample.with_token("/agents/x", dashboard.own()).await.status, StatusCode::OK, "and services");
 }
 
 #[tokio::test]
