@@ -53,8 +53,7 @@ pub async fn service(config: &Config, listener: Listener, identity: &Identity) -
     let hold = config.hold(metrics.held());
     let keys = identity.key_store().await.transpose()?;
     let patience = config.patience();
-    let state =
-        GatewayState::new(directory, metrics, patience, hold, config.body_limit_bytes, keys.clone(), identity.audit());
+    let state = GatewayState::new(directory, metrics, patience, hold, config.body_limit_bytes, keys, identity.audit());
     let (for_ready, for_status, for_task) = (state.clone(), state.clone(), state.clone());
     let mut service = Service::new("gateway", listener, api::routes().with_state(state))
         .identity(identity)
@@ -68,12 +67,6 @@ pub async fn service(config: &Config, listener: Listener, identity: &Identity) -
             follow(for_task.directory(), &stop).await;
             Ok(())
         });
-    if let Some(keys) = keys {
-        service = service.task("last use of keys", |stop| async move {
-            keys.record_use(stop).await;
-            Ok(())
-        });
-    }
     for prefix in api::IMITATED {
         service = service.dialect(prefix, api::openai);
     }

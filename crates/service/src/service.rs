@@ -155,7 +155,13 @@ impl Service {
     }
 
     /// Puts the frame around the routes.
-    pub(crate) fn assemble(self) -> Assembled {
+    pub(crate) fn assemble(mut self) -> Assembled {
+        if let Some(record) = self.identity.record_use() {
+            self = self.task("last use of keys", |stop| async move {
+                record(stop).await;
+                Ok(())
+            });
+        }
         let vital_signs = VitalSigns {
             name: self.name,
             listen: self.listener.listen().to_string(),

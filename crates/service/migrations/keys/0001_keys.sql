@@ -12,8 +12,7 @@ CREATE TABLE keys (
     created_at TEXT NOT NULL,
     created_by TEXT NOT NULL,
     expires_at TEXT,
-    revoked_at TEXT,
-    last_used_at TEXT
+    revoked_at TEXT
 ) STRICT;
 
 -- A name may be used again once its key is revoked.

@@ -41,6 +41,9 @@ const OVERLAP: Duration = Duration::from_mins(2);
 /// How often files are looked at again.
 const REFRESH: Duration = Duration::from_secs(1);
 
+/// The folder with a folder of each service, for the others to read.
+const PUBLIC: &str = "public";
+
 /// Sets these signatures apart from any other that the same key might make.
 const DOMAIN: &[u8] = b"remora service token 1\0";
 
@@ -133,6 +136,11 @@ impl Credentials {
             publish(folder, own, &signing).map_err(failed("publish"))?;
         }
         Ok(Self { folder: folder.to_owned(), own, signing: Mutex::new(signing), known: Mutex::default() })
+    }
+
+    /// Where every service has a folder for others to read.
+    pub(crate) fn published(&self) -> PathBuf {
+        self.folder.join(PUBLIC)
     }
 
     /// A new key pair from now on; gives its id. Tokens of the old one are believed as long as they live.
@@ -256,7 +264,7 @@ fn private_path(folder: &Path, service: ServiceName) -> PathBuf {
 }
 
 fn public_folder(folder: &Path, service: ServiceName) -> PathBuf {
-    folder.join("public").join(service.as_str())
+    folder.join(PUBLIC).join(service.as_str())
 }
 
 /// What changes when a file is replaced.

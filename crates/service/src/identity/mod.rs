@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use remora_types::identity::ServiceName;
@@ -27,7 +28,7 @@ use crate::audit::Audit;
 use crate::browser::BrowserRules;
 use crate::durable;
 use crate::error::ApiError;
-use crate::lifecycle::BoxError;
+use crate::lifecycle::{BoxError, Stop};
 use crate::listener::Peer;
 
 pub use config::{Everyone, IdentityConfig, Rule};
@@ -177,7 +178,17 @@ impl Identity {
 
     /// Opens the keys for changes; `None` where there are none. For the gateway alone.
     pub async fn key_store(&self) -> Option<Result<KeyStore, KeyStoreError>> {
-        Some(KeyStore::open(self.shared.keys.clone()?).await)
+        let published = self.own.as_ref()?.credentials.published();
+        Some(KeyStore::open(self.shared.keys.clone()?, published).await)
+    }
+
+    /// Writes down, as long as the service runs, when it saw which key.
+    pub(crate) fn record_use(&self) -> Option<impl FnOnce(Stop) -> BoxFuture<'static, ()> + Send + use<>> {
+        let (table, own) = (self.shared.keys.clone()?, self.own.clone()?);
+        Some(move |stop| -> BoxFuture<'static, ()> {
+            let folder = own.credentials.published().join(own.name.as_str());
+            Box::pin(async move { keys::last_use::record(&table, folder, stop).await })
+        })
     }
 
     /// What stops browsers.

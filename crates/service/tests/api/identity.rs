@@ -274,3 +274,18 @@ async fn a_body_that_is_announced_too_large_is_refused_before_anybody_is_asked()
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert!(answer.body.contains("body_too_large"), "{}", answer.body);
 }
+
+#[tokio::test]
+async fn each_use_of_a_key_is_written_down_wherever_it_was() {
+    let sample = Sample::start().await;
+    let key = sample.key("cline", Role::Use).await.key;
+    let agents = identity_of(&sample.folder, ServiceName::AgentsServer).await;
+    let (url, running) = start(|s| s.identity(&agents)).await;
+    let used = send(reqwest::Client::new().get(format!("{url}/agents/x")).header("x-api-key", key)).await;
+    assert_eq!(used.status, StatusCode::OK);
+    assert_eq!(sample.keys.list().await.unwrap()[0].last_used_at, None);
+    // It is written twice a minute, and when the service stops.
+    running.stop().request();
+    running.wait().await.unwrap();
+    assert!(sample.keys.list().await.unwrap()[0].last_used_at.is_some());
+}

@@ -8,6 +8,7 @@
 //! keeps SQLite's rollback journal: readers of a WAL need to write beside it, and theirs is a read-only volume.
 
 mod allowance;
+pub(crate) mod last_use;
 mod store;
 mod table;
 
@@ -38,7 +39,6 @@ struct KeyRow {
     created_by: String,
     expires_at: Option<String>,
     revoked_at: Option<String>,
-    last_used_at: Option<String>,
 }
 
 /// The id and the hash of a key as it was sent; `None` for what is not even the form of one.

@@ -1,8 +1,7 @@
 //! The file with the keys, as its one writer sees it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use rand::TryRng;
@@ -11,11 +10,7 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use thiserror::Error;
 
-use super::{ID_LENGTH, KeyRow, KeyTable, PREFIX, hash};
-use crate::lifecycle::Stop;
-
-/// How often the times of last use are written.
-const FLUSH: Duration = Duration::from_secs(30);
+use super::{ID_LENGTH, KeyRow, KeyTable, PREFIX, hash, last_use};
 
 /// A change of the keys that did not happen.
 #[derive(Debug, Error)]
@@ -45,11 +40,13 @@ pub enum KeyStoreError {
 pub struct KeyStore {
     pool: SqlitePool,
     table: Arc<KeyTable>,
+    /// Where services publish, among other things, when they saw which key.
+    published: PathBuf,
 }
 
 impl KeyStore {
     /// Opens the file that `table` reads, or makes it.
-    pub(crate) async fn open(table: Arc<KeyTable>) -> Result<Self, KeyStoreError> {
+    pub(crate) async fn open(table: Arc<KeyTable>, published: PathBuf) -> Result<Self, KeyStoreError> {
         let path = table.path();
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|e| KeyStoreError::Open(e.into()))?;
@@ -62,7 +59,7 @@ impl KeyStore {
             .synchronous(SqliteSynchronous::Full);
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
         sqlx::migrate!("migrations/keys").run(&pool).await.map_err(|e| KeyStoreError::Open(e.into()))?;
-        Ok(Self { pool, table })
+        Ok(Self { pool, table, published })
     }
 
     /// Makes a key; what it gives is the only copy of the secret.
@@ -118,7 +115,12 @@ impl KeyStore {
     pub async fn list(&self) -> Result<Vec<KeyInfo>, KeyStoreError> {
         let rows: Vec<KeyRow> =
             sqlx::query_as("SELECT * FROM keys ORDER BY created_at DESC").fetch_all(&self.pool).await?;
-        Ok(rows.into_iter().filter_map(|row| row.try_into().ok()).collect())
+        let used = last_use::latest(&self.published);
+        let info = |row: KeyRow| {
+            let last_used_at = used.get(&row.id).copied();
+            KeyInfo::try_from(row).ok().map(|info| KeyInfo { last_used_at, ..info })
+        };
+        Ok(rows.into_iter().filter_map(info).collect())
     }
 
     /// Ends a key, by id or by the name of a living one. A key that has ended stays as it is; that is no failure.
@@ -139,34 +141,6 @@ impl KeyStore {
         self.table.expire();
         let revoked_at = row.revoked_at.clone().or(Some(now));
         KeyInfo::try_from(KeyRow { revoked_at, ..row }).map_err(|()| unknown())
-    }
-
-    /// Writes down, twice a minute and at the end, which keys were used.
-    pub async fn record_use(self, stop: Stop) {
-        loop {
-            let last = tokio::select! {
-                () = tokio::time::sleep(FLUSH) => false,
-                () = stop.closing() => true,
-            };
-            if let Err(error) = self.flush().await {
-                tracing::warn!(%error, "cannot write down when keys were last used");
-            }
-            if last {
-                return;
-            }
-        }
-    }
-
-    async fn flush(&self) -> sqlx::Result<()> {
-        let now = Timestamp::now().to_string();
-        for id in self.table.take_used() {
-            sqlx::query("UPDATE keys SET last_used_at = ? WHERE id = ?")
-                .bind(&now)
-                .bind(id)
-                .execute(&self.pool)
-                .await?;
-        }
-        Ok(())
     }
 }
 
@@ -192,7 +166,7 @@ impl TryFrom<KeyRow> for KeyInfo {
             created_by: row.created_by,
             expires_at: row.expires_at.map(time).transpose()?,
             revoked_at: row.revoked_at.map(time).transpose()?,
-            last_used_at: row.last_used_at.map(time).transpose()?,
+            last_used_at: None,
         })
     }
 }
