@@ -7,6 +7,7 @@ use futures::future::join_all;
 use remora_gateway::Config;
 use remora_testing::fake_engine::{Behaviour, FakeEngine, Health, MODEL};
 use remora_testing::wait_until;
+use tokio::task::JoinSet;
 
 use crate::support::{Gateway, SOON, chat, config};
 
@@ -60,10 +61,11 @@ async fn only_so_many_wait_and_a_client_that_leaves_makes_room() {
     let engine = FakeEngine::start().await;
     loading(&engine);
     let gateway = Gateway::start(Config { max_held: 1, ..waiting(&[&engine], 30_000) }).await;
-    let first = tokio::spawn(gateway.request("/v1/chat/completions", chat(MODEL, false)).send());
+    let mut first = JoinSet::new();
+    first.spawn(gateway.request("/v1/chat/completions", chat(MODEL, false)).send());
     wait_until(SOON, async || held(&gateway).await == Some(1.0)).await;
     assert_eq!(gateway.chat(MODEL).await.failure(), (503, "model_not_ready".into()));
-    first.abort();
+    first.abort_all();
     wait_until(SOON, async || held(&gateway).await == Some(0.0)).await;
 }
 
