@@ -3,6 +3,7 @@
 Needs OPENAI_BASE_URL, OPENAI_API_KEY, and ENGINE_URL to see that a cancelled request leaves the engine.
 """
 
+import json
 import os
 import time
 import urllib.request
@@ -47,6 +48,24 @@ def completions_and_log_probabilities_work():
     assert len(chat.choices[0].logprobs.content[0].top_logprobs) == 2
 
 
+def tools_are_called_and_their_answers_read():
+    tool = {"type": "function", "function": {"name": "read", "description": "Reads a file", "parameters": {
+        "type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}}}
+    request = {"model": "remora-demo", "tools": [tool], "temperature": 0}
+    question = {"role": "user", "content": "read src/main.rs"}
+    whole = client.chat.completions.create(messages=[question], **request).choices[0]
+    assert whole.finish_reason == "tool_calls"
+    call = whole.message.tool_calls[0]
+    assert json.loads(call.function.arguments) == {"path": "src/main.rs"}
+    with client.chat.completions.stream(messages=[question], **request) as stream:
+        streamed = stream.get_final_completion().choices[0]
+    assert streamed.finish_reason == "tool_calls"
+    assert streamed.message.tool_calls[0].function.arguments == call.function.arguments
+    result = {"role": "tool", "tool_call_id": call.id, "content": "fn main() {}"}
+    answer = client.chat.completions.create(messages=[question, whole.message, result], **request).choices[0]
+    assert answer.finish_reason == "stop" and "main" in answer.message.content, answer
+
+
 def a_cancelled_stream_frees_the_engine():
     stream = client.chat.completions.create(
         model="remora-demo", messages=MESSAGES, stream=True, max_tokens=1900, extra_body={"ignore_eos": True})
@@ -86,6 +105,7 @@ PROMISES = [
     an_answer_comes_whole,
     a_stream_gives_the_same_text_in_pieces,
     completions_and_log_probabilities_work,
+    tools_are_called_and_their_answers_read,
     a_cancelled_stream_frees_the_engine,
     errors_have_their_classes,
 ]

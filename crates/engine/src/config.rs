@@ -7,6 +7,7 @@ use clap::Args;
 use remora_service::Listen;
 
 use crate::llama::{ContextSize, MAX_SLOTS, Model};
+use crate::output::ToolParser;
 
 /// Models below this size gain nothing from a second thread: waiting for each other costs more than the work.
 const SMALL_MODEL_BYTES: u64 = 100 << 20;
@@ -14,6 +15,11 @@ const SMALL_MODEL_BYTES: u64 = 100 << 20;
 const DEFAULT_CONTEXT: u32 = 8192;
 /// Most tokens in one step: long enough for prompts to be read fast, short enough that others hardly wait.
 const BATCH: u32 = 512;
+/// Adapters that are held without being asked for more. vLLM's `--max-loras` is 1, but bounds a batch and not what is
+/// loaded; an adapter takes some megabytes here.
+const MAX_LORAS: usize = 16;
+/// vLLM's default.
+const MAX_LORA_RANK: u32 = 16;
 
 /// Environment that a supervisor should start `remora engine` with. Both are read before `main`, so the engine cannot
 /// set them itself: threads that wait must not spin (with spinning, two threads on two busy cores are ten times slower
@@ -50,6 +56,15 @@ pub struct EngineArgs {
     /// Requests that may wait for a slot; more are answered with 429
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub max_queue: usize,
+    /// Adapters that may be loaded at the same time
+    #[arg(long, value_name = "N", default_value_t = MAX_LORAS)]
+    pub max_loras: usize,
+    /// Highest rank of an adapter
+    #[arg(long, value_name = "N", default_value_t = MAX_LORA_RANK, value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub max_lora_rank: u32,
+    /// How the model writes tool calls [default: as its chat template shows]
+    #[arg(long, alias = "tool-call-parser", value_name = "FORMAT")]
+    pub tool_parser: Option<ToolParser>,
     /// Stop when standard input ends, so that the engine never outlives the process that started it
     #[arg(long)]
     pub lifeline: bool,
@@ -81,6 +96,12 @@ pub struct EngineConfig {
     pub threads: Option<u32>,
     /// Requests that may wait for a slot.
     pub max_queue: usize,
+    /// Adapters that may be loaded at the same time; all of them are in memory.
+    pub max_loras: usize,
+    /// Highest rank of an adapter.
+    pub max_lora_rank: u32,
+    /// How the model writes tool calls; none reads it off its chat template.
+    pub tool_parser: Option<ToolParser>,
 }
 
 impl EngineConfig {
@@ -89,7 +110,17 @@ impl EngineConfig {
     pub fn new(model: impl Into<PathBuf>) -> Self {
         let model = model.into();
         let name = model.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        Self { model, names: vec![name], context: None, slots: None, threads: None, max_queue: 1024 }
+        Self {
+            model,
+            names: vec![name],
+            context: None,
+            slots: None,
+            threads: None,
+            max_queue: 1024,
+            max_loras: MAX_LORAS,
+            max_lora_rank: MAX_LORA_RANK,
+            tool_parser: None,
+        }
     }
 
     /// How much memory and how many threads this model gets.
@@ -123,6 +154,9 @@ impl From<&EngineArgs> for EngineConfig {
             slots: args.slots,
             threads: args.threads,
             max_queue: args.max_queue.max(1),
+            max_loras: args.max_loras,
+            max_lora_rank: args.max_lora_rank,
+            tool_parser: args.tool_parser,
             model: defaults.model,
         }
     }
@@ -152,7 +186,7 @@ mod tests {
     }
 
     fn parse(line: &str) -> Result<EngineArgs, clap::Error> {
-        Command::try_parse_from(format!("engine {line}").split(' ')).map(|command| command.args)
+        Command::try_parse_from(format!("engine {line}").split_whitespace()).map(|command| command.args)
     }
 
     #[test]
@@ -164,6 +198,22 @@ mod tests {
         let args = parse("--model m.gguf --served-model-name a --served-model-name b --uds /run/e.sock").unwrap();
         assert_eq!(EngineConfig::from(&args).names, ["a", "b"]);
         assert_eq!(args.listen().to_string(), "unix:/run/e.sock");
+    }
+
+    #[test]
+    fn the_format_of_calls_goes_by_vllm_s_names() {
+        let parser = |line: &str| parse(&format!("--model m.gguf {line}")).map(|args| args.tool_parser);
+        assert_eq!(parser("").unwrap(), None);
+        for (name, expected) in [
+            ("hermes", ToolParser::Hermes),
+            ("llama3_json", ToolParser::Llama3Json),
+            ("mistral", ToolParser::Mistral),
+            ("functiongemma", ToolParser::FunctionGemma),
+            ("none", ToolParser::None),
+        ] {
+            assert_eq!(parser(&format!("--tool-parser {name}")).unwrap(), Some(expected));
+        }
+        assert!(parser("--tool-call-parser pythonic").is_err());
     }
 
     #[test]

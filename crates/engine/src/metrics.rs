@@ -1,10 +1,11 @@
 //! vLLM's metrics, under vLLM's names, so that dashboards made for it work here.
 //!
 //! Names and bucket bounds are those of vLLM 0.32. What this engine has not (preemption, sleeping, speculative
-//! decoding) is left out, but for two counters that dashboards divide by.
+//! decoding) is left out, but for a counter that dashboards divide by. What it can hold, which vLLM does not tell, has
+//! names of its own.
 
 use std::sync::atomic::AtomicU64;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -13,6 +14,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use remora_protocol::openai::FinishReason;
+
+use crate::scheduler::AdapterLimits;
 
 const REQUEST_SECONDS: [f64; 21] = [
     0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0,
@@ -32,11 +35,15 @@ const STEP_TOKENS: [f64; 9] = [1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 
 /// Everything that is measured.
 #[derive(Debug)]
 pub(crate) struct Metrics {
+    started: Gauge<f64, AtomicU64>,
+    slots: Gauge,
+    max_loras: Gauge,
+    max_lora_rank: Gauge,
     running: Gauge,
     waiting: Gauge,
     cache_usage: Gauge<f64, AtomicU64>,
-    /// Prompt tokens computed.
-    pub(crate) prompt_tokens: Counter,
+    prompt_tokens: Counter,
+    prompt_tokens_cached: Counter,
     generation_tokens: Counter,
     preemptions: Counter,
     prefix_cache_queries: Counter,
@@ -44,8 +51,7 @@ pub(crate) struct Metrics {
     success: Family<FinishLabels, Counter>,
     /// Rows of each step.
     pub(crate) iteration_tokens: Histogram,
-    /// Time between arrival and a slot.
-    pub(crate) queue_seconds: Histogram,
+    queue_seconds: Histogram,
     first_token_seconds: Histogram,
     inter_token_seconds: Histogram,
     time_per_token_seconds: Histogram,
@@ -79,10 +85,15 @@ pub(crate) struct Answered {
 impl Metrics {
     pub(crate) fn new() -> Self {
         Self {
+            started: Gauge::default(),
+            slots: Gauge::default(),
+            max_loras: Gauge::default(),
+            max_lora_rank: Gauge::default(),
             running: Gauge::default(),
             waiting: Gauge::default(),
             cache_usage: Gauge::default(),
             prompt_tokens: Counter::default(),
+            prompt_tokens_cached: Counter::default(),
             generation_tokens: Counter::default(),
             preemptions: Counter::default(),
             prefix_cache_queries: Counter::default(),
@@ -105,8 +116,19 @@ impl Metrics {
 
     /// Adds everything to a registry, labelled with the model's name as vLLM labels it.
     pub(crate) fn register(&self, registry: &mut Registry, model: &str) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.started.set(seconds(now));
+        // Without labels, as every Prometheus client names it: who watches for restarts looks for this line.
+        registry.register("process_start_time_seconds", "When the engine was started", self.started.clone());
         let labels = [("model_name".into(), model.to_owned().into()), ("engine".into(), "0".into())];
         let registry = registry.sub_registry_with_labels(labels.into_iter());
+        registry.register(
+            "remora_engine_slots",
+            "Answers computed at the same time; 0 while loading",
+            self.slots.clone(),
+        );
+        registry.register("remora_engine_max_loras", "Adapters that may be loaded", self.max_loras.clone());
+        registry.register("remora_engine_max_lora_rank", "Highest rank of an adapter", self.max_lora_rank.clone());
         registry.register("vllm:num_requests_running", "Requests in slots", self.running.clone());
         registry.register("vllm:num_requests_waiting", "Requests in the queue", self.waiting.clone());
         registry.register(
@@ -120,7 +142,8 @@ impl Metrics {
         }
         registry.register("vllm:request_success", "Complete answers", self.success.clone());
         for (name, help, counter) in [
-            ("vllm:prompt_tokens", "Prompt tokens computed", &self.prompt_tokens),
+            ("vllm:prompt_tokens", "Prompt tokens, those found in the prefix cache too", &self.prompt_tokens),
+            ("vllm:prompt_tokens_cached", "Prompt tokens that were not computed again", &self.prompt_tokens_cached),
             ("vllm:generation_tokens", "Tokens generated", &self.generation_tokens),
             ("vllm:num_preemptions", "Always 0: a request keeps its slot", &self.preemptions),
             ("vllm:prefix_cache_queries", "Prompt tokens looked up in the prefix cache", &self.prefix_cache_queries),
@@ -148,6 +171,27 @@ impl Metrics {
         ] {
             registry.register(name, help, histogram.clone());
         }
+    }
+
+    /// What the engine may hold of adapters.
+    pub(crate) fn adapter_limits(&self, limits: AdapterLimits) {
+        self.max_loras.set(i64::try_from(limits.adapters).unwrap_or(i64::MAX));
+        self.max_lora_rank.set(limits.rank.into());
+    }
+
+    /// The model is loaded, with this many slots.
+    pub(crate) fn loaded(&self, slots: u32) {
+        self.slots.set(slots.into());
+    }
+
+    /// A request got a slot after this time, with this much of its prompt in memory.
+    pub(crate) fn admitted(&self, prompt: usize, known: usize, waited: Duration) {
+        let (prompt, known) = (prompt as u64, known as u64);
+        self.queue_seconds.observe(seconds(waited));
+        self.prompt_tokens.inc_by(prompt);
+        self.prompt_tokens_cached.inc_by(known);
+        self.prefix_cache_queries.inc_by(prompt);
+        self.prefix_cache_hits.inc_by(known);
     }
 
     /// A token of a request that arrived at `arrived` and had its last one at `previous`.

@@ -6,7 +6,7 @@ use remora_service::{BindError, BoxError, Listener, Metrics, Process, RunError, 
 
 use crate::api::{self, ApiState};
 use crate::config::{EngineArgs, EngineConfig};
-use crate::scheduler::{Engine, EngineState};
+use crate::scheduler::{AdapterLimits, Adapters, Engine, EngineState};
 
 /// Largest request body, in bytes: room for a conversation of a long context, with JSON's escapes.
 const BODY_LIMIT: usize = 32 << 20;
@@ -60,8 +60,12 @@ fn build(listener: Listener, config: EngineConfig) -> Result<(Service, Engine), 
     let name = names.first().cloned().unwrap_or_default();
     metrics.register(|registry| engine_metrics.register(registry, &name));
     let root = config.model.display().to_string().into();
+    let tool_parser = config.tool_parser;
+    let limits = AdapterLimits { adapters: config.max_loras, rank: config.max_lora_rank };
+    engine_metrics.adapter_limits(limits);
     let engine = Engine::start(config, engine_metrics).map_err(EngineError::Thread)?;
-    let state = ApiState { engine: engine.clone(), metrics: metrics.clone(), names, root };
+    let adapters = Adapters::new(engine.clone(), names.clone(), limits);
+    let state = ApiState { engine: engine.clone(), adapters, metrics: metrics.clone(), names, root, tool_parser };
     let (probe, watched) = (state.clone(), engine.clone());
     let service = Service::new("engine", listener, api::routes(state))
         .metrics(metrics)

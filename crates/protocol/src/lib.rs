@@ -4,5 +4,6 @@
 //! read them. Request types accept unknown fields, as the APIs they imitate do; response types carry exactly the keys
 //! that vLLM 0.32 sends, in its order, nulls included, so that a client written against vLLM meets no surprise.
 
+pub mod anthropic;
 pub mod openai;
 pub mod sse;

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
-use remora_protocol::openai::{SamplingFields, StreamOptions, Usage};
+use remora_protocol::openai::{PromptTokensDetails, SamplingFields, StreamOptions, Usage};
 
 use crate::llama::Token;
-use crate::scheduler::{Delta, Finish, GenerateError, GenerateRequest, GeneratedToken, Generation, Loaded};
+use crate::scheduler::{
+    CachedTokens, Delta, Finish, GenerateError, GenerateRequest, GeneratedToken, Generation, Loaded,
+};
 
 /// Id, time and model: the same in every chunk of an answer.
 #[derive(Debug, Clone)]
@@ -62,6 +64,8 @@ pub(super) struct Telling {
     pub(super) loaded: Arc<Loaded>,
     /// Length of the prompt.
     pub(super) prompt_tokens: u32,
+    /// How much of it was in memory.
+    cached: CachedTokens,
     /// Its tokens, when the client wants them back.
     pub(super) prompt_ids: Option<Vec<Token>>,
     pub(super) usage: UsageTelling,
@@ -79,6 +83,7 @@ impl Telling {
         Self {
             loaded,
             prompt_tokens: u32::try_from(generate.prompt.len()).unwrap_or(u32::MAX),
+            cached: generate.cached.clone(),
             prompt_ids: fields.ids.then(|| generate.prompt.clone()),
             usage: UsageTelling::Never,
             logprobs: generate.logprobs.is_some(),
@@ -99,9 +104,12 @@ impl Telling {
         Self { usage, ..self }
     }
 
-    /// What the prompt and an answer of this length took.
+    /// What the prompt and an answer of this length took. Nothing is said of cached tokens where there are none, as in
+    /// a vLLM that was not asked to tell them.
     pub(super) fn usage_of(&self, generated: u32) -> Usage {
-        Usage::new(self.prompt_tokens, generated)
+        let cached = Some(self.cached.get()).filter(|&cached| cached > 0);
+        let details = cached.map(|cached| PromptTokensDetails { cached_tokens: Some(cached) });
+        Usage { prompt_tokens_details: details, ..Usage::new(self.prompt_tokens, generated) }
     }
 
     /// Whether a step has something to tell even without text.

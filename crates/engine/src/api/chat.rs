@@ -5,16 +5,18 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use remora_protocol::openai::{
-    ChatChoice, ChatChunk, ChatChunkChoice, ChatCompletion, ChatDelta, ChatReply, ChatRequest, ErrorBody,
+    ChatChoice, ChatChunk, ChatChunkChoice, ChatCompletion, ChatDelta, ChatRequest, ErrorBody,
 };
 use remora_service::ApiError;
 
 use super::answer::{Envelope, Telling, TokenFields, UsageTelling, Whole};
 use super::extract::{VllmJson, blocking};
 use super::logprobs;
+use super::reply::{ReplyStream, reply};
 use super::state::ApiState;
 use super::stream::{Chunks, Events, respond};
-use crate::request::prepare_chat;
+use crate::output::Reading;
+use crate::request::{PreparedChat, prepare_chat};
 use crate::scheduler::{Delta, GeneratedToken};
 
 /// Continues a conversation. With `stream`, an event stream of `ChatChunk`s that ends with `data: [DONE]`.
@@ -26,34 +28,35 @@ pub(super) async fn chat_completions(
     headers: HeaderMap,
     VllmJson(request): VllmJson<ChatRequest>,
 ) -> Result<Response, ApiError> {
-    state.check_model(request.model.as_deref())?;
     let loaded = state.loaded()?;
+    let target = state.target(request.model.as_deref())?;
     let (streams, options) = (request.stream == Some(true), request.stream_options);
     let fields = TokenFields::from(&request.sampling);
-    let generate = {
-        let loaded = loaded.clone();
-        blocking(move || prepare_chat(&request, &loaded)).await?
+    let PreparedChat { generate, reading } = {
+        let (loaded, parser) = (loaded.clone(), state.tool_parser);
+        blocking(move || prepare_chat(&request, parser, &loaded)).await?
     };
     let telling = Telling::new(loaded, &generate, fields);
-    let envelope = Envelope::new("chatcmpl-", &headers, state.name());
-    let generation = state.engine.submit(generate)?;
+    let envelope = Envelope::new("chatcmpl-", &headers, &target.name);
+    let generation = state.engine.submit(target.aim(generate))?;
     if streams {
-        return Ok(respond(generation, ChatStream::new(envelope, telling.with_options(options))));
+        return Ok(respond(generation, ChatStream::new(envelope, telling.with_options(options), reading)));
     }
     let whole = Whole::of(generation).await?;
-    Ok(Json(completion(envelope, &telling, whole)).into_response())
+    Ok(Json(completion(envelope, &telling, reading, whole)).into_response())
 }
 
-fn completion(envelope: Envelope, telling: &Telling, whole: Whole) -> ChatCompletion {
-    let usage = telling.usage_of(whole.len());
+fn completion(envelope: Envelope, telling: &Telling, reading: Reading, whole: Whole) -> ChatCompletion {
+    let (usage, ids) = (telling.usage_of(whole.len()), telling.token_ids.then(|| whole.ids()));
+    let (message, finish_reason) = reply(whole.text, reading, whole.finish.reason);
     let choice = ChatChoice {
         index: 0,
         logprobs: logprobs::chat(telling, &whole.tokens),
-        finish_reason: Some(whole.finish.reason),
-        stop_reason: whole.finish.stop.clone(),
-        token_ids: telling.token_ids.then(|| whole.ids()),
+        finish_reason: Some(finish_reason),
+        stop_reason: whole.finish.stop,
+        token_ids: ids,
         routed_experts: None,
-        message: ChatReply { role: "assistant".to_owned(), content: Some(whole.text), ..ChatReply::default() },
+        message,
     };
     ChatCompletion {
         id: envelope.id,
@@ -77,13 +80,14 @@ fn completion(envelope: Envelope, telling: &Telling, whole: Whole) -> ChatComple
 struct ChatStream {
     envelope: Envelope,
     telling: Telling,
+    reply: ReplyStream,
     begun: bool,
     generated: u32,
 }
 
 impl ChatStream {
-    fn new(envelope: Envelope, telling: Telling) -> Self {
-        Self { envelope, telling, begun: false, generated: 0 }
+    fn new(envelope: Envelope, telling: Telling, reading: Reading) -> Self {
+        Self { envelope, telling, reply: ReplyStream::new(reading), begun: false, generated: 0 }
     }
 
     fn chunk(&self, choices: Vec<ChatChunkChoice>) -> ChatChunk {
@@ -104,18 +108,8 @@ impl ChatStream {
 
     /// The chunk that says who speaks.
     fn opening(&self) -> ChatChunk {
-        let choice = ChatChunkChoice {
-            index: 0,
-            delta: ChatDelta {
-                role: Some("assistant".to_owned()),
-                content: Some(String::new()),
-                ..ChatDelta::default()
-            },
-            logprobs: None,
-            finish_reason: None,
-            stop_reason: None,
-            token_ids: None,
-        };
+        let (role, content) = (Some("assistant".to_owned()), Some(String::new()));
+        let choice = choice(ChatDelta { role, content, ..ChatDelta::default() });
         ChatChunk {
             prompt_token_ids: Some(self.telling.prompt_ids.clone()),
             prompt_text: Some(None),
@@ -134,14 +128,22 @@ impl Chunks for ChatStream {
         if text.is_empty() && finish.is_none() && !self.telling.tells_tokens() {
             return;
         }
+        let (mut deltas, finish_reason) = self.reply.add(text, finish.as_ref().map(|finish| finish.reason));
+        if deltas.is_empty() && finish.is_none() && !self.telling.tells_tokens() {
+            return;
+        }
+        // A token may add several things: it is told with the last of them.
+        let delta = deltas.pop().unwrap_or_default();
+        for delta in deltas {
+            events.push(&self.chunk(vec![ChatChunkChoice { token_ids: Some(None), ..choice(delta) }]));
+        }
         let tokens: &[GeneratedToken] = &[token];
         let choice = ChatChunkChoice {
-            index: 0,
-            delta: ChatDelta { content: Some(text), ..ChatDelta::default() },
             logprobs: logprobs::chat(&self.telling, tokens),
-            finish_reason: finish.as_ref().map(|finish| finish.reason),
+            finish_reason,
             token_ids: Some(self.telling.token_ids.then(|| tokens.iter().map(|token| token.id).collect())),
             stop_reason: finish.as_ref().map(|finish| finish.stop.clone()),
+            ..choice(delta)
         };
         // The true last chunk carries the fingerprint: this one, unless usage follows.
         let last = finish.is_some() && self.telling.usage == UsageTelling::Never;
@@ -158,4 +160,9 @@ impl Chunks for ChatStream {
             });
         }
     }
+}
+
+/// A chunk's only choice, without more than what it adds.
+fn choice(delta: ChatDelta) -> ChatChunkChoice {
+    ChatChunkChoice { index: 0, delta, logprobs: None, finish_reason: None, stop_reason: None, token_ids: None }
 }

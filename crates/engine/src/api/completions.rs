@@ -26,8 +26,8 @@ pub(super) async fn completions(
     headers: HeaderMap,
     VllmJson(request): VllmJson<CompletionRequest>,
 ) -> Result<Response, ApiError> {
-    state.check_model(request.model.as_deref())?;
     let loaded = state.loaded()?;
+    let target = state.target(request.model.as_deref())?;
     let (streams, options) = (request.stream == Some(true), request.stream_options);
     let fields = TokenFields::from(&request.sampling);
     let generate = {
@@ -35,8 +35,8 @@ pub(super) async fn completions(
         blocking(move || prepare_completion(&request, &loaded)).await?
     };
     let telling = Telling::new(loaded, &generate, fields);
-    let envelope = Envelope::new("cmpl-", &headers, state.name());
-    let generation = state.engine.submit(generate)?;
+    let envelope = Envelope::new("cmpl-", &headers, &target.name);
+    let generation = state.engine.submit(target.aim(generate))?;
     if streams {
         return Ok(respond(generation, CompletionStream::new(envelope, telling.with_options(options))));
     }

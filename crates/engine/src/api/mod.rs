@@ -1,5 +1,6 @@
 //! Every route. Wire types come from `remora-protocol`; what they mean is decided in [`crate::request`].
 
+mod adapters;
 mod answer;
 mod chat;
 mod completions;
@@ -8,6 +9,7 @@ mod extract;
 mod logprobs;
 mod models;
 mod probes;
+mod reply;
 mod state;
 mod stream;
 mod tokenize;
@@ -27,6 +29,8 @@ pub(crate) fn routes(state: ApiState) -> Routes {
         .route(usable, routes!(completions::completions))
         .route(usable, routes!(models::models))
         .route(usable, routes!(models::model))
+        .route(usable, routes!(adapters::load))
+        .route(usable, routes!(adapters::unload))
         .route(usable, routes!(tokenize::tokenize))
         .route(usable, routes!(tokenize::detokenize))
         .route(Access::PUBLIC, routes!(probes::health))

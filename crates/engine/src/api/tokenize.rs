@@ -17,8 +17,8 @@ pub(super) async fn tokenize(
     State(state): State<ApiState>,
     VllmJson(asked): VllmJson<TokenizeRequest>,
 ) -> Result<Json<TokenizeResponse>, ApiError> {
-    state.check_model(asked.model.as_deref())?;
     let loaded = state.loaded()?;
+    state.target(asked.model.as_deref())?;
     blocking(move || request::tokenize(&asked, &loaded)).await.map(Json)
 }
 
@@ -30,8 +30,8 @@ pub(super) async fn detokenize(
     State(state): State<ApiState>,
     VllmJson(asked): VllmJson<DetokenizeRequest>,
 ) -> Result<Json<DetokenizeResponse>, ApiError> {
-    state.check_model(asked.model.as_deref())?;
     let loaded = state.loaded()?;
+    state.target(asked.model.as_deref())?;
     let prompt = blocking(move || request::detokenize(&asked, &loaded)).await?;
     Ok(Json(DetokenizeResponse { prompt }))
 }

@@ -73,7 +73,6 @@ fn structured_outputs(outputs: &serde_json::Map<String, Value>) -> Result<Option
         let constraint = match name.as_str() {
             "json" => schema_of(value, "structured_outputs")?,
             "json_object" if *value == Value::Bool(true) => Constraint::any_object(),
-            "json_object" => continue,
             "regex" => Constraint::Regex(text()?),
             "grammar" => Constraint::Lark(text()?),
             "choice" => {
@@ -83,8 +82,9 @@ fn structured_outputs(outputs: &serde_json::Map<String, Value>) -> Result<Option
                 let texts = texts.filter(|texts| !texts.is_empty());
                 Constraint::Choice(texts.ok_or_else(|| invalid("choice must be a list of texts, not empty".into()))?)
             }
-            // vLLM's switches for its own backends.
-            "disable_any_whitespace"
+            // Nothing asked for; and vLLM's switches for its own backends.
+            "json_object"
+            | "disable_any_whitespace"
             | "disable_additional_properties"
             | "whitespace_pattern"
             | "disable_fallback"

@@ -1,12 +1,20 @@
 //! Working memory over a model: several sequences, decoded together.
+#![expect(unsafe_code, reason = "loading adapters is only safe on the thread that computes")]
+
+use std::collections::HashMap;
 
 use llama_cpp_2::DecodeError;
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_2::llama_batch::LlamaBatch;
 
+use super::adapter::{Adapter, AdapterLoadError};
 use super::model::{LoadError, Model, backend};
 use super::vocabulary::{Token, to_llama};
+
+/// One loading of an adapter. What was computed under one is never right under another, not even of the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct AdapterId(pub(crate) u64);
 
 /// llama.cpp's own limit on sequences.
 pub(crate) const MAX_SLOTS: u32 = 256;
@@ -46,13 +54,20 @@ pub(crate) enum ContextError {
     BadRow(usize),
     #[error("a step of {0} rows")]
     BadLength(usize),
+    #[error("adapter {0:?} is not loaded")]
+    NoAdapter(AdapterId),
     #[error("llama.cpp could not compute the step")]
     Decode(#[source] DecodeError),
 }
 
-/// Sequences over a model. Each has its own part of the memory, so a long one never takes another's room.
+/// Sequences over a model, and the adapters that can be computed with. Each sequence has its own part of the memory, so
+/// a long one never takes another's room.
 pub(crate) struct Context<'model> {
     inner: LlamaContext<'model>,
+    model: &'model Model,
+    adapters: HashMap<AdapterId, Adapter>,
+    /// The one that `inner` computes with.
+    active: Option<AdapterId>,
     batch: LlamaBatch<'static>,
     size: ContextSize,
     vocabulary: usize,
@@ -89,7 +104,9 @@ impl<'model> Context<'model> {
         // llama.cpp lowers the limit for small contexts, and a step over it aborts the process.
         let size = ContextSize { batch: size.batch.min(inner.n_batch()), ..size };
         let batch = LlamaBatch::new(size.batch as usize, 1);
-        Ok(Self { inner, batch, size, vocabulary: model.vocabulary().len(), scored: Vec::new() })
+        let vocabulary = model.vocabulary().len();
+        let (adapters, scored) = (HashMap::new(), Vec::new());
+        Ok(Self { inner, model, adapters, active: None, batch, size, vocabulary, scored })
     }
 
     /// Most rows in one step.
@@ -97,9 +114,42 @@ impl<'model> Context<'model> {
         self.size.batch as usize
     }
 
-    /// Computes one step. After an error the sequences in it hold an unknown part of their rows: clear them.
-    pub(crate) fn decode(&mut self, rows: &[Row]) -> Result<(), ContextError> {
+    /// Loads an adapter from the content of a GGUF file that this program made; others can abort the process.
+    pub(crate) fn load_adapter(&mut self, id: AdapterId, gguf: &[u8]) -> Result<(), AdapterLoadError> {
+        // SAFETY: the adapter lives in `self`, which borrows the model and drops the adapters first. `self` is the only
+        // context of this model, it is used by one thread at a time, and nothing else loads adapters.
+        let adapter = unsafe { Adapter::load(self.model.inner(), gguf) }?;
+        self.adapters.insert(id, adapter);
+        Ok(())
+    }
+
+    /// Frees an adapter.
+    pub(crate) fn free_adapter(&mut self, id: AdapterId) {
+        if self.active == Some(id) {
+            self.activate(None).expect("no adapter at all is always there");
+        }
+        self.adapters.remove(&id);
+    }
+
+    fn activate(&mut self, wanted: Option<AdapterId>) -> Result<(), ContextError> {
+        if self.active == wanted {
+            return Ok(());
+        }
+        if let Some(id) = wanted {
+            self.adapters.get_mut(&id).ok_or(ContextError::NoAdapter(id))?.apply(&mut self.inner);
+        } else {
+            let active = self.active.and_then(|id| self.adapters.get_mut(&id));
+            active.expect("the adapter in effect is loaded").remove(&mut self.inner);
+        }
+        self.active = wanted;
+        Ok(())
+    }
+
+    /// Computes one step, all of it with the same adapter or none. After an error the sequences in it hold an unknown
+    /// part of their rows: clear them.
+    pub(crate) fn decode(&mut self, rows: &[Row], adapter: Option<AdapterId>) -> Result<(), ContextError> {
         self.scored.clear();
+        self.activate(adapter)?;
         if rows.is_empty() || rows.len() > self.size.batch as usize {
             return Err(ContextError::BadLength(rows.len()));
         }
@@ -124,11 +174,35 @@ impl<'model> Context<'model> {
         self.inner.get_logits_ith(i32::try_from(row).expect("a step has few rows"))
     }
 
+    /// Forgets a sequence but for its first tokens. False when this kind of memory cannot: then all of it has to go.
+    pub(crate) fn cut(&mut self, slot: u32, keep: u32) -> bool {
+        slot < self.size.slots && matches!(self.inner.clear_kv_cache_seq(Some(slot), Some(keep), None), Ok(true))
+    }
+
+    /// Makes a sequence the same as another.
+    pub(crate) fn copy(&mut self, from: u32, to: u32) {
+        self.clear(to);
+        if from != to && from < self.size.slots && to < self.size.slots {
+            let [from, to] = [from, to].map(|slot| i32::try_from(slot).expect("slots are few"));
+            // Always whole: sequences have memory of their own here, of which llama.cpp aborts rather than copy a part.
+            self.inner.copy_kv_cache_seq(from, to, None, None).expect("no position is given");
+        }
+    }
+
     /// Forgets a sequence.
     pub(crate) fn clear(&mut self, slot: u32) {
         if slot < self.size.slots {
             // Removing a whole sequence never fails, and the conversion cannot: slots are few.
             let _ = self.inner.clear_kv_cache_seq(Some(slot), None, None);
+        }
+    }
+}
+
+impl Drop for Context<'_> {
+    fn drop(&mut self) {
+        // In this order: no adapter in effect is ever freed, nor one that the context would still look at.
+        for id in self.adapters.keys().copied().collect::<Vec<_>>() {
+            self.free_adapter(id);
         }
     }
 }

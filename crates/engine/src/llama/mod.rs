@@ -5,11 +5,13 @@
 //! outside this folder can pass such a number: [`Context`] checks what it is given, and [`Vocabulary`] answers for
 //! tokens from a table it read once.
 
+mod adapter;
 mod context;
 mod log;
 mod model;
 mod vocabulary;
 
-pub(crate) use context::{Context, ContextError, ContextSize, MAX_SLOTS, Row};
+pub(crate) use adapter::AdapterLoadError;
+pub(crate) use context::{AdapterId, Context, ContextError, ContextSize, MAX_SLOTS, Row};
 pub(crate) use model::{LoadError, Model};
 pub(crate) use vocabulary::{ControlTexts, Token, Vocabulary};

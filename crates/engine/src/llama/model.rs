@@ -1,5 +1,6 @@
 //! A model file, loaded.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -11,6 +12,7 @@ use llama_cpp_2::model::params::LlamaModelParams;
 
 use super::log;
 use super::vocabulary::{self, ControlTexts, Token, Vocabulary};
+use crate::adapter::{BaseModel, MatrixSize, matrices_of};
 
 /// Texts up to this length are tokenized in one go.
 const SPLIT_BYTES: usize = 16 << 10;
@@ -48,6 +50,9 @@ pub(crate) enum LoadError {
 pub(crate) struct Model {
     inner: LlamaModel,
     vocabulary: Vocabulary,
+    architecture: String,
+    /// What adapters can change, by llama.cpp's names. It does not tell them, so the file is read for them.
+    matrices: HashMap<String, MatrixSize>,
 }
 
 impl fmt::Debug for Model {
@@ -90,7 +95,19 @@ impl Model {
             return Err(LoadError::NotGenerative(path.to_owned()));
         }
         let vocabulary = Vocabulary::read(&inner);
-        Ok(Self { inner, vocabulary })
+        let matrices = matrices_of(path).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the model's list of tensors cannot be read: it takes no adapters");
+            HashMap::new()
+        });
+        Ok(Self { inner, vocabulary, architecture, matrices })
+    }
+
+    /// What its adapters have to fit.
+    pub(crate) fn as_base(&self) -> BaseModel<'_> {
+        let count = |key: &str| self.metadata(&format!("{}.attention.{key}", self.architecture));
+        let queries = count("head_count");
+        let keys = count("head_count_kv").or(queries);
+        BaseModel { architecture: &self.architecture, matrices: &self.matrices, heads: queries.zip(keys) }
     }
 
     /// Its tokens.

@@ -1,18 +1,32 @@
 //! Chat requests.
 
-use remora_protocol::openai::{ChatMessage, ChatRequest, ToolChoice};
+use remora_protocol::openai::{ChatMessage, ChatRequest};
 use serde_json::{Map, Value};
 
 use super::limits::{Wishes, check_supported, check_text_length, finish};
+use super::tools::{Calls, calls};
 use super::{RequestError, not_supported};
 use crate::llama::Token;
+use crate::output::{Reading, ToolFormat, ToolParser};
 use crate::sampling::InvalidParams;
 use crate::scheduler::{GenerateRequest, Loaded};
 use crate::template::{Piece, RenderOptions};
 
+/// A chat request that can be answered.
+#[derive(Debug)]
+pub(crate) struct PreparedChat {
+    pub(crate) generate: GenerateRequest,
+    /// What to look for in the answer.
+    pub(crate) reading: Reading,
+}
+
 /// Checks a chat request and makes its prompt. Takes time with a long one: not for an async thread.
-pub(crate) fn prepare_chat(request: &ChatRequest, loaded: &Loaded) -> Result<GenerateRequest, RequestError> {
-    check(request)?;
+pub(crate) fn prepare_chat(
+    request: &ChatRequest,
+    parser: Option<ToolParser>,
+    loaded: &Loaded,
+) -> Result<PreparedChat, RequestError> {
+    let calls = check(request)?;
     let options = RenderOptions {
         tools: request.tools.clone(),
         add_generation_prompt: request.add_generation_prompt.unwrap_or(true) && !continues(request),
@@ -28,7 +42,26 @@ pub(crate) fn prepare_chat(request: &ChatRequest, loaded: &Loaded) -> Result<Gen
     };
     let wants_logprobs = request.logprobs.unwrap_or(false);
     let logprobs = wants_logprobs.then(|| request.top_logprobs.unwrap_or(0));
-    finish(prompt, &request.sampling, &Wishes { max_tokens, max_tokens_param, logprobs }, loaded)
+    let wishes = Wishes { max_tokens, max_tokens_param, logprobs };
+    let mut generate = finish(prompt, &request.sampling, &wishes, loaded)?;
+    if generate.guide.is_some() {
+        // The answer has the form that was asked for, from its first character on.
+        return Ok(PreparedChat { generate, reading: Reading::default() });
+    }
+    let template = loaded.template.as_ref()?;
+    let written = || parser.map_or(template.tools(), ToolParser::format);
+    let tools = if calls == Calls::Auto { written() } else { None };
+    let thinking = template.thinking();
+    let reading = Reading {
+        tools,
+        one_call: request.parallel_tool_calls == Some(false),
+        thinking,
+        thinking_opened: thinking.zip(pieces.last()).is_some_and(|(tags, prompt)| tags.opened_by(prompt)),
+        hide_thinking: request.include_reasoning == Some(false),
+    };
+    generate.shown = template.shown(reading);
+    generate.stops.extend(tools.and_then(ToolFormat::stop).map(str::to_owned));
+    Ok(PreparedChat { generate, reading })
 }
 
 /// The text of a conversation.
@@ -64,7 +97,7 @@ fn continues(request: &ChatRequest) -> bool {
     request.continue_final_message.unwrap_or(false)
 }
 
-fn check(request: &ChatRequest) -> Result<(), RequestError> {
+fn check(request: &ChatRequest) -> Result<Calls, RequestError> {
     let refuse = |param: Option<&'static str>, message: &str| Err(InvalidParams::new(param, message).into());
     check_supported(&request.sampling)?;
     if request.messages.is_empty() {
@@ -83,7 +116,7 @@ fn check(request: &ChatRequest) -> Result<(), RequestError> {
     }
     check_template(request.chat_template.as_deref(), request.chat_template_kwargs.as_ref())?;
     check_logprobs(request)?;
-    check_tools(request)
+    calls(request)
 }
 
 fn check_logprobs(request: &ChatRequest) -> Result<(), RequestError> {
@@ -97,33 +130,6 @@ fn check_logprobs(request: &ChatRequest) -> Result<(), RequestError> {
         return Err(InvalidParams::new("top_logprobs", message).into());
     }
     Ok(())
-}
-
-fn check_tools(request: &ChatRequest) -> Result<(), RequestError> {
-    if request.tools.as_ref().is_some_and(Vec::is_empty) {
-        let message =
-            "`tools` must not be an empty array. Either provide at least one tool or omit the field entirely.";
-        return Err(InvalidParams::new("tools", message).into());
-    }
-    match &request.tool_choice {
-        None => Ok(()),
-        Some(ToolChoice::Mode(mode)) if mode == "none" => Ok(()),
-        Some(_) if request.tools.is_none() => {
-            Err(InvalidParams::new("tool_choice", "When using `tool_choice`, `tools` must be set.").into())
-        }
-        Some(ToolChoice::Mode(mode)) if mode == "auto" => Ok(()),
-        Some(ToolChoice::Mode(mode)) if mode == "required" => {
-            Err(not_supported("tool_choice", "tool_choice 'required'"))
-        }
-        Some(ToolChoice::Mode(mode)) => {
-            let message = format!(
-                "Invalid value for `tool_choice`: {mode}! Only named tools, \"none\", \"auto\" or \"required\" are \
-                 supported."
-            );
-            Err(InvalidParams::new("tool_choice", message).into())
-        }
-        Some(ToolChoice::Named(_)) => Err(not_supported("tool_choice", "A named tool_choice")),
-    }
 }
 
 /// Variables of the template: the request's own fields, then what it says outright.

@@ -6,7 +6,7 @@ use super::{RequestError, not_supported};
 use crate::constraint::{Guide, InvalidConstraint, constraint_of};
 use crate::llama::{Token, Vocabulary};
 use crate::sampling::{InvalidParams, SamplingParams, out_of_vocabulary};
-use crate::scheduler::{GenerateRequest, Loaded};
+use crate::scheduler::{CachedTokens, GenerateRequest, Loaded};
 
 /// Most stop texts; vLLM's own limit is 4, `OpenAI`'s too, and agents send more.
 const MAX_STOPS: usize = 16;
@@ -81,8 +81,11 @@ pub(super) fn finish(
         keep_stop: fields.include_stop_str_in_output.unwrap_or(false),
         stop_tokens: stop_tokens(fields, vocabulary)?,
         skip_special: fields.skip_special_tokens.unwrap_or(true),
+        shown: Vec::new(),
         logprobs: logprobs(wishes.logprobs, vocabulary)?,
         guide: guide(fields, loaded)?,
+        adapter: None,
+        cached: CachedTokens::default(),
         prompt,
     })
 }

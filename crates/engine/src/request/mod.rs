@@ -4,13 +4,14 @@ mod chat;
 mod completion;
 mod limits;
 mod tokenize;
+mod tools;
 
 use remora_protocol::openai::BodyError;
 
 use crate::sampling::InvalidParams;
 use crate::template::TemplateError;
 
-pub(crate) use chat::prepare_chat;
+pub(crate) use chat::{PreparedChat, prepare_chat};
 pub(crate) use completion::prepare_completion;
 pub(crate) use tokenize::{detokenize, tokenize};
 

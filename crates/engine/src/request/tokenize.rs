@@ -5,6 +5,7 @@ use remora_protocol::openai::{BodyError, DetokenizeRequest, TokenizeRequest, Tok
 use super::RequestError;
 use super::chat::{check_template, render, tokens_of};
 use super::completion::known_tokens;
+use super::tools::check_tools;
 use crate::sampling::InvalidParams;
 use crate::scheduler::Loaded;
 use crate::template::RenderOptions;
@@ -14,6 +15,7 @@ pub(crate) fn tokenize(request: &TokenizeRequest, loaded: &Loaded) -> Result<Tok
     let tokens = match (&request.messages, &request.prompt) {
         (Some(messages), _) => {
             check_template(request.chat_template.as_deref(), request.chat_template_kwargs.as_ref())?;
+            check_tools(request.tools.as_deref())?;
             let continue_final_message = request.continue_final_message.unwrap_or(false);
             if continue_final_message && request.add_generation_prompt == Some(true) {
                 let message = "Cannot set both `continue_final_message` and `add_generation_prompt` to True.";

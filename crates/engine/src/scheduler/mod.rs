@@ -1,28 +1,33 @@
 //! The engine: a thread that owns the model's context, and the handle through which requests reach it.
 
+mod adapters;
+mod prefix;
 mod request;
 mod running;
 mod text;
 mod worker;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::EngineConfig;
 use crate::constraint::Grammars;
-use crate::llama::{Context, LoadError, Model};
+use crate::llama::{AdapterId, Context, LoadError, Model};
 use crate::metrics::Metrics;
 use crate::sampling::SamplingDefaults;
 use crate::template::{ChatTemplate, TemplateError};
 
-pub(crate) use request::{Delta, Finish, GenerateError, GenerateRequest, GeneratedToken, Generation, SubmitError};
+pub(crate) use adapters::{AdapterLimits, Adapters, AdaptersError, HeldAdapter, ListedAdapter};
+pub(crate) use request::{
+    CachedTokens, Delta, Finish, GenerateError, GenerateRequest, GeneratedToken, Generation, SubmitError,
+};
 use running::Job;
-use worker::{Links, Worker};
+use worker::{Command, Links, Worker};
 
 /// What the engine is doing.
 #[derive(Debug, Clone)]
@@ -68,7 +73,9 @@ pub(crate) struct Engine {
 #[derive(Debug)]
 struct Shared {
     /// Gone once the engine was stopped; the thread ends when it is.
-    jobs: Mutex<Option<mpsc::UnboundedSender<Job>>>,
+    commands: Mutex<Option<mpsc::UnboundedSender<Command>>>,
+    /// How many adapters were ever loaded.
+    adapters: AtomicU64,
     waiting: Arc<AtomicUsize>,
     max_queue: usize,
     abandon: Arc<AtomicBool>,
@@ -78,11 +85,11 @@ struct Shared {
 impl Engine {
     /// Starts the thread, which loads the model and then works.
     pub(crate) fn start(config: EngineConfig, metrics: Arc<Metrics>) -> std::io::Result<Self> {
-        let (jobs, received) = mpsc::unbounded_channel();
+        let (commands, received) = mpsc::unbounded_channel();
         let (states, state) = watch::channel(EngineState::Loading(0.0));
         let (waiting, abandon) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let max_queue = config.max_queue;
-        let links = Links { jobs: received, waiting: waiting.clone(), abandon: abandon.clone(), metrics };
+        let links = Links { commands: received, waiting: waiting.clone(), abandon: abandon.clone(), metrics };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(move || {
             let work = AssertUnwindSafe(|| work(&config, links, &states));
             let end = match std::panic::catch_unwind(work) {
@@ -92,8 +99,14 @@ impl Engine {
             };
             states.send_replace(end);
         })?;
-        let shared =
-            Shared { jobs: Mutex::new(Some(jobs)), waiting, max_queue, abandon, thread: Mutex::new(Some(thread)) };
+        let shared = Shared {
+            commands: Mutex::new(Some(commands)),
+            adapters: AtomicU64::new(0),
+            waiting,
+            max_queue,
+            abandon,
+            thread: Mutex::new(Some(thread)),
+        };
         Ok(Self { shared: Arc::new(shared), state })
     }
 
@@ -109,22 +122,40 @@ impl Engine {
 
     /// Queues a request.
     pub(crate) fn submit(&self, request: GenerateRequest) -> Result<Generation, SubmitError> {
-        let Shared { jobs, waiting, max_queue, .. } = &*self.shared;
+        let Shared { waiting, max_queue, .. } = &*self.shared;
         let one_more = |waiting: usize| (waiting < *max_queue).then_some(waiting + 1);
         waiting
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
             .map_err(|_| SubmitError::QueueFull(*max_queue))?;
         let (deltas, received) = mpsc::unbounded_channel();
         let job = Job { request, deltas, arrived: Instant::now() };
-        let jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
-        if taken { Ok(Generation { deltas: received }) } else { Err(SubmitError::Stopped) }
+        let commands = self.commands().ok_or(SubmitError::Stopped)?;
+        commands.send(Command::Generate(Box::new(job))).map_err(|_| SubmitError::Stopped)?;
+        Ok(Generation { deltas: received })
+    }
+
+    /// Loads an adapter from the content of a GGUF file that this program made. Beside it comes what is closed when its
+    /// memory is free again.
+    async fn load_adapter(&self, gguf: Vec<u8>) -> Result<(HeldAdapter, oneshot::Receiver<()>), AdaptersError> {
+        let commands = self.commands().ok_or(AdaptersError::Stopped)?;
+        let id = AdapterId(self.shared.adapters.fetch_add(1, Ordering::Relaxed));
+        let (adapter, freed) = HeldAdapter::new(id, &commands);
+        let (answer, answered) = oneshot::channel();
+        commands.send(Command::Load { adapter, gguf, answer }).map_err(|_| AdaptersError::Stopped)?;
+        drop(commands);
+        let adapter = answered.await.map_err(|_| AdaptersError::Stopped)?.map_err(AdaptersError::Refused)?;
+        Ok((adapter, freed))
+    }
+
+    /// The way to the thread, until it is told to end.
+    fn commands(&self) -> Option<mpsc::UnboundedSender<Command>> {
+        self.shared.commands.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Ends the thread after the step it is in, and waits for it; what is unfinished breaks off.
     pub(crate) async fn stop(&self) {
         self.shared.abandon.store(true, Ordering::Relaxed);
-        drop(self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.shared.commands.lock().unwrap_or_else(PoisonError::into_inner).take());
         let thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             // A panic was caught and told inside the thread.
@@ -175,6 +206,7 @@ fn work(config: &EngineConfig, links: Links, states: &watch::Sender<EngineState>
         elapsed_ms = started.elapsed().as_millis(),
         "model loaded"
     );
+    links.metrics.loaded(size.slots);
     states.send_replace(EngineState::Ready(loaded.clone()));
     Worker::new(context, loaded.model.vocabulary(), size, links).run();
     Ok(())

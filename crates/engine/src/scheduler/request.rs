@@ -1,10 +1,14 @@
 //! What is asked of the engine's thread, and what it answers.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use remora_protocol::openai::{FinishReason, StopReason};
 use tokio::sync::mpsc;
 
+use super::adapters::HeldAdapter;
 use crate::constraint::Guide;
-use crate::llama::Token;
+use crate::llama::{AdapterId, Token};
 use crate::sampling::{Logprobs, SamplingParams};
 
 /// One answer to be generated. Everything in it is checked: tokens are in the vocabulary, the prompt has at least one
@@ -27,10 +31,44 @@ pub(crate) struct GenerateRequest {
     pub(crate) stop_tokens: Vec<Token>,
     /// Leaves control tokens out of the text.
     pub(crate) skip_special: bool,
+    /// Control tokens that are text all the same.
+    pub(crate) shown: Vec<Token>,
     /// What the answer must look like.
     pub(crate) guide: Option<Guide>,
     /// Log probabilities, with this many candidates per token.
     pub(crate) logprobs: Option<usize>,
+    /// What to compute with; none is the model as it is.
+    pub(crate) adapter: Option<Arc<HeldAdapter>>,
+    /// Told by the engine's thread.
+    pub(crate) cached: CachedTokens,
+}
+
+impl GenerateRequest {
+    pub(super) fn adapter_id(&self) -> Option<AdapterId> {
+        self.adapter.as_ref().map(|adapter| adapter.id())
+    }
+}
+
+/// How much of a prompt was in memory already: known once the answer has begun, 0 until then.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CachedTokens(Arc<AtomicU32>);
+
+impl CachedTokens {
+    pub(super) fn set(&self, tokens: usize) {
+        // The answer's first step, sent through a channel afterwards, puts reads behind this.
+        self.0.store(u32::try_from(tokens).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// How many tokens.
+    pub(crate) fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl PartialEq for CachedTokens {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
 }
 
 /// A token of an answer.

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::request::{Delta, Finish, GenerateError, GenerateRequest, GeneratedToken};
 use super::text::TextAssembler;
-use crate::llama::{Token, Vocabulary};
+use crate::llama::{AdapterId, Token, Vocabulary};
 use crate::sampling::{Limits, Sampler, Scratch, logprobs};
 
 /// Where deltas go; closed when the client is gone.
@@ -47,18 +47,24 @@ pub(super) struct Times {
 }
 
 impl Running {
-    pub(super) fn new(job: Job, now: Instant) -> Self {
+    /// A request whose first `known` tokens are in its slot already.
+    pub(super) fn new(job: Job, known: usize, now: Instant) -> Self {
         let Job { request, deltas, arrived } = job;
         Self {
             sampler: Sampler::new(request.sampling.clone(), &request.prompt),
             text: TextAssembler::new(&request.stops, request.keep_stop),
             times: Times { arrived, admitted: now, first_token: None, last_token: None },
-            prefilled: 0,
+            prefilled: known,
             generated: 0,
             last: 0,
             request,
             deltas,
         }
+    }
+
+    /// What it computes with.
+    pub(super) fn adapter(&self) -> Option<AdapterId> {
+        self.request.adapter_id()
     }
 
     /// Whether its prompt is computed and it generates.
@@ -112,7 +118,7 @@ impl Running {
         } else {
             None
         };
-        let silent = self.request.skip_special && vocabulary.is_control(token);
+        let silent = self.request.skip_special && vocabulary.is_control(token) && !self.request.shown.contains(&token);
         // A token that ends the answer is part of its text only on demand.
         let bytes = if silent || (ended.is_some() && !self.request.keep_stop) { &[] } else { vocabulary.bytes(token) };
         let added = self.text.push(bytes, may_stop);

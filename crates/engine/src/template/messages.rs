@@ -4,6 +4,8 @@
 //! inside messages get a mark after their first character before rendering; the prompt is split at the marks
 //! afterwards, and each piece is tokenized on its own. Text without control texts, nearly all text, is untouched.
 
+use std::collections::HashMap;
+
 use remora_protocol::openai::{ChatMessage, ContentPart, MessageContent};
 use serde_json::{Map, Value as Json};
 
@@ -48,9 +50,20 @@ pub(super) fn to_template(
     reads: Reads,
     controls: &ControlTexts,
 ) -> Result<Json, MessageError> {
-    let rendered: Result<Vec<Json>, MessageError> =
-        messages.iter().map(|message| to_object(message, reads).map(|object| disarm(object, controls))).collect();
-    rendered.map(Json::Array)
+    let mut called = HashMap::new();
+    let mut rendered = Vec::with_capacity(messages.len());
+    for message in messages {
+        let mut object = to_object(message, reads)?;
+        let calls = message.tool_calls.iter().flatten();
+        called.extend(calls.filter_map(|call| Some((call.id.as_deref()?, call.function.name.as_str()))));
+        // Some templates print a function's name beside its answer; OpenAI's clients send only the call's id.
+        let answered = message.tool_call_id.as_deref().and_then(|id| called.get(id));
+        if let Some(name) = answered.filter(|_| message.role == "tool" && message.name.is_none()) {
+            object["name"] = (*name).into();
+        }
+        rendered.push(disarm(object, controls));
+    }
+    Ok(Json::Array(rendered))
 }
 
 fn to_object(message: &ChatMessage, reads: Reads) -> Result<Json, MessageError> {
@@ -72,15 +85,15 @@ fn to_object(message: &ChatMessage, reads: Reads) -> Result<Json, MessageError> 
         },
     );
     let optional = [
-        ("name", &message.name),
-        ("tool_call_id", &message.tool_call_id),
+        ("name", message.name.as_deref()),
+        ("tool_call_id", message.tool_call_id.as_deref()),
         // Templates know it under either name.
-        ("reasoning", &message.reasoning),
-        ("reasoning_content", &message.reasoning),
+        ("reasoning", message.thinking()),
+        ("reasoning_content", message.thinking()),
     ];
     for (key, value) in optional {
         if let Some(value) = value {
-            object.insert(key.into(), value.clone().into());
+            object.insert(key.into(), value.into());
         }
     }
     if let Some(calls) = &message.tool_calls {
@@ -228,6 +241,21 @@ mod tests {
           ]
         }
         "#);
+    }
+
+    #[test]
+    fn a_tool_s_answer_knows_its_function() {
+        let messages = serde_json::json!([
+            {"role": "assistant", "tool_calls": [{"id": "c1", "function": {"name": "f"}}], "reasoning_content": "Hm"},
+            {"role": "tool", "tool_call_id": "c1", "content": "x"},
+            {"role": "tool", "tool_call_id": "c1", "content": "x", "name": "own"},
+            {"role": "tool", "tool_call_id": "c2", "content": "x"},
+        ]);
+        let messages: Vec<ChatMessage> = serde_json::from_value(messages).unwrap();
+        let rendered = to_template(&messages, Reads::default(), &controls()).unwrap();
+        assert_eq!((&rendered[1]["name"], &rendered[2]["name"]), (&"f".into(), &"own".into()));
+        assert_eq!(rendered[3].get("name"), None);
+        assert_eq!(rendered[0]["reasoning"], "Hm", "thinking goes by both names");
     }
 
     #[test]

@@ -14,7 +14,8 @@ use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value};
 use remora_protocol::openai::ChatMessage;
 use serde_json::{Map, Value as Json};
 
-use crate::llama::{ControlTexts, Model};
+use crate::llama::{ControlTexts, Model, Token, Vocabulary};
+use crate::output::{Reading, ThinkTags, ToolFormat, marks};
 use messages::{MARK, Reads, to_template};
 pub(crate) use messages::{MessageError, Piece};
 
@@ -53,6 +54,12 @@ pub(crate) struct ChatTemplate {
     environment: Environment<'static>,
     has_tool_use: bool,
     reads: Reads,
+    /// How the model writes calls.
+    tools: Option<ToolFormat>,
+    /// How it marks its thinking.
+    thinking: Option<ThinkTags>,
+    /// Control tokens that mean something in answers.
+    marks: Vec<(&'static str, Token)>,
 }
 
 impl ChatTemplate {
@@ -62,7 +69,8 @@ impl ChatTemplate {
         let source = model.chat_template(None).ok_or(TemplateError::Missing)?;
         let vocabulary = model.vocabulary();
         let specials = [("bos_token", vocabulary.bos_text()), ("eos_token", vocabulary.eos_text())];
-        Self::new(&source, model.chat_template(Some(TOOL_USE)).as_deref(), specials)
+        let template = Self::new(&source, model.chat_template(Some(TOOL_USE)).as_deref(), specials)?;
+        Ok(Self { marks: marks_in(vocabulary), ..template })
     }
 
     fn new(source: &str, tool_use: Option<&str>, specials: [(&'static str, String); 2]) -> Result<Self, TemplateError> {
@@ -75,7 +83,30 @@ impl ChatTemplate {
         if let Some(tool_use) = tool_use {
             environment.add_template_owned(TOOL_USE, python::without_generation_blocks(tool_use)).map_err(invalid)?;
         }
-        Ok(Self { environment, has_tool_use: tool_use.is_some(), reads: Reads::of(source) })
+        Ok(Self {
+            environment,
+            has_tool_use: tool_use.is_some(),
+            reads: Reads::of(source),
+            tools: tool_use.and_then(ToolFormat::of_template).or_else(|| ToolFormat::of_template(source)),
+            thinking: ThinkTags::of_template(source),
+            marks: Vec::new(),
+        })
+    }
+
+    /// How the model writes calls, as far as its template shows it.
+    pub(crate) fn tools(&self) -> Option<ToolFormat> {
+        self.tools
+    }
+
+    /// How the model marks its thinking, if it thinks.
+    pub(crate) fn thinking(&self) -> Option<ThinkTags> {
+        self.thinking
+    }
+
+    /// Control tokens that have to stand in the text of an answer that is read like this.
+    pub(crate) fn shown(&self, reading: Reading) -> Vec<Token> {
+        let token = |mark| self.marks.iter().find(|(text, _)| *text == mark).map(|(_, token)| *token);
+        marks(reading.tools, reading.thinking).filter_map(token).collect()
     }
 
     /// Renders a conversation. Control tokens that stand in its text, and not in the template, come apart as text.
@@ -100,6 +131,19 @@ impl ChatTemplate {
         }
         Ok(messages::pieces(&text))
     }
+}
+
+/// The control tokens of every format's marks; most models have none.
+fn marks_in(vocabulary: &Vocabulary) -> Vec<(&'static str, Token)> {
+    let wanted: Vec<&'static str> = crate::output::all_marks().collect();
+    let tokens = (0..vocabulary.len()).filter_map(|id| Token::try_from(id).ok());
+    let control = tokens.filter(|&token| vocabulary.is_control(token));
+    control
+        .filter_map(|token| {
+            let mark = wanted.iter().find(|mark| mark.as_bytes() == vocabulary.bytes(token))?;
+            Some((*mark, token))
+        })
+        .collect()
 }
 
 /// Ends the prompt with the last message's own text, whatever the template put after it.

@@ -146,3 +146,14 @@ fn variables_reach_the_template() {
     assert_eq!(render("{{ enable_thinking }}{{ documents }}", json!([]), &options), "FalseNone");
     assert_eq!(render("{{ strftime_now('%Y') | length }}", json!([]), &options), "4");
 }
+
+#[test]
+fn marks_that_are_control_tokens_are_shown_where_they_are_looked_for() {
+    let vocabulary = Vocabulary::of(&["a", "[TOOL_CALLS]"]);
+    let template = template("{{ '[TOOL_CALLS]' }}{{ m.content.split('</think>') }}");
+    let template = ChatTemplate { marks: marks_in(&vocabulary), ..template };
+    assert_eq!((template.tools(), template.thinking().is_some()), (Some(ToolFormat::Mistral), true));
+    let reading = Reading { thinking: template.thinking(), ..Reading::default() };
+    assert!(template.shown(reading).is_empty());
+    assert_eq!(template.shown(Reading { tools: template.tools(), ..reading }), [1]);
+}

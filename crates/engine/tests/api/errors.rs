@@ -76,6 +76,8 @@ async fn bodies_of_the_wrong_shape_are_refused() {
         json!({"top_logprobs": 2}),
         json!({"stop": ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17"]}),
         json!({"tools": []}),
+        json!({"tools": [{"type": "function", "function": {"description": "no name"}}]}),
+        json!({"tools": [{"type": "custom", "function": {"name": "x"}}]}),
         json!({"tool_choice": "auto"}),
         json!({"chat_template": "{{ messages }}"}),
         json!({"continue_final_message": true, "add_generation_prompt": true}),
@@ -91,6 +93,8 @@ async fn bodies_of_the_wrong_shape_are_refused() {
     "BadRequestError" "top_logprobs" "when using `top_logprobs`, `logprobs` must be set to true. (parameter=top_logprobs)"
     "Bad Request" "body.stop" "1 validation error:\n  {'type': 'too_long', 'loc': 'body.stop', 'msg': 'List should have at most 16 items after validation, not 17'}"
     "BadRequestError" "tools" "`tools` must not be an empty array. Either provide at least one tool or omit the field entirely. (parameter=tools)"
+    "Bad Request" "body.tools.0.function.name" "1 validation error:\n  {'type': 'missing', 'loc': 'body.tools.0.function.name', 'msg': 'Field required'}"
+    "Bad Request" "body.tools.0.type" "1 validation error:\n  {'type': 'literal_error', 'loc': 'body.tools.0.type', 'msg': 'Input should be 'function''}"
     "BadRequestError" "tool_choice" "When using `tool_choice`, `tools` must be set. (parameter=tool_choice)"
     "BadRequestError" null "Chat template is passed with request, but --trust-request-chat-template is not set. Refused request with untrusted chat template."
     "BadRequestError" null "Cannot set both `continue_final_message` and `add_generation_prompt` to True."

@@ -2,14 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests; clippy knows only the tests themselves")]
 
+mod adapters;
 mod cancel;
 mod chat;
 mod completions;
 mod errors;
 mod openapi;
+mod prefix;
 mod probes;
 mod sampling;
 mod streams;
 mod structured;
 mod support;
 mod tokens;
+mod tools;

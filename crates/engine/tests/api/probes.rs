@@ -126,6 +126,7 @@ async fn metrics_have_vllm_s_names() {
     vllm:num_requests_waiting
     vllm:prefix_cache_hits_total
     vllm:prefix_cache_queries_total
+    vllm:prompt_tokens_cached_total
     vllm:prompt_tokens_total
     vllm:request_decode_time_seconds_count
     vllm:request_generation_tokens_count

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::{
     ChatLogprobs, ChatMessage, FinishReason, RequestBody, SamplingFields, StopReason, StreamOptions, StreamUsage,
-    ToolCall, Usage,
+    ToolCall, ToolCallDelta, Usage,
 };
 
 /// A conversation to be continued. Unknown fields are accepted.
@@ -45,6 +45,9 @@ pub struct ChatRequest {
     /// Whether several tools may be called at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parallel_tool_calls: Option<bool>,
+    /// Whether thinking is told. Default true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub include_reasoning: Option<bool>,
     /// How long to think, for templates that know it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning_effort: Option<String>,
@@ -186,6 +189,9 @@ pub struct ChatReply {
     /// Its thinking.
     #[serde(default)]
     pub reasoning: Option<String>,
+    /// The same under its older name, which many clients read; absent when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
 }
 
 /// One event of a streamed answer.
@@ -249,4 +255,10 @@ pub struct ChatDelta {
     /// Further thinking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<String>,
+    /// The same under its older name, which many clients read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
+    /// Additions to calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCallDelta>,
 }

@@ -22,8 +22,11 @@ pub struct ChatMessage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_call_id: Option<String>,
     /// The assistant's thinking.
-    #[serde(default, alias = "reasoning_content", skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<String>,
+    /// The same under its older name; clients that send an answer back send both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
     /// What else the client sent; chat templates may read it.
     #[serde(flatten)]
     #[schema(value_type = Object)]
@@ -34,6 +37,12 @@ impl ChatMessage {
     /// A plain text message.
     pub fn text(role: impl Into<String>, content: impl Into<String>) -> Self {
         Self { role: role.into(), content: Some(MessageContent::Text(content.into())), ..Self::default() }
+    }
+
+    /// The assistant's thinking, under whichever name it came.
+    #[must_use]
+    pub fn thinking(&self) -> Option<&str> {
+        self.reasoning.as_deref().or(self.reasoning_content.as_deref())
     }
 }
 
@@ -88,4 +97,30 @@ pub struct FunctionCall {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub arguments: Value,
+}
+
+/// What a chunk adds to a call. The first one of a call has everything but the arguments' text.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ToolCallDelta {
+    /// Ties the tool's answer to the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Always `function`.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Which call of the answer, from 0.
+    pub index: u32,
+    /// What is added to it.
+    pub function: FunctionDelta,
+}
+
+/// What a chunk adds to a function's name and arguments.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FunctionDelta {
+    /// The function's name, whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Further text of the arguments' JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<String>,
 }

@@ -15,7 +15,7 @@ pub use completions::{
 };
 pub use error::{BodyError, ErrorBody, ErrorDetail, RequestBody, parse_body};
 pub use logprobs::{ChatLogprobs, CompletionLogprobs, TokenLogprob, TopLogprob};
-pub use message::{ChatMessage, ContentPart, FunctionCall, MessageContent, ToolCall};
+pub use message::{ChatMessage, ContentPart, FunctionCall, FunctionDelta, MessageContent, ToolCall, ToolCallDelta};
 pub use models::{ModelCard, ModelList, ModelPermission};
 pub use shared::{
     CompletionTokensDetails, FinishReason, PromptTokensDetails, ResponseFormat, SamplingFields, Stop, StopReason,

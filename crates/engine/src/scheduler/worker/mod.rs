@@ -1,8 +1,9 @@
 //! The engine's thread: one loop over the slots.
 //!
-//! A step admits what waits, in order of arrival, into free slots; puts one token of every answer that is being
-//! generated and as much of the prompts as fits into one batch; computes it; and chooses, for every row that asked,
-//! the next token. Nothing is shared with other threads but the channels, so nothing is ever locked across a decode.
+//! A step admits what waits, in order of arrival, into free slots; plans one token of every answer that is being
+//! generated and as much of the prompts as fits into one batch; computes it, one adapter after the other; and chooses,
+//! for every row that asked, the next token. Nothing is shared with other threads but the channels, so nothing is ever
+//! locked across a decode.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,12 +11,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use remora_protocol::openai::FinishReason;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{mpsc, oneshot};
 
+use super::adapters::HeldAdapter;
+use super::prefix::{self, Choice, Held};
 use super::request::GenerateError;
 use super::running::{Job, Running};
-use crate::llama::{Context, ContextError, ContextSize, Row, Vocabulary};
+use crate::llama::{AdapterId, AdapterLoadError, Context, ContextError, ContextSize, Row, Vocabulary};
 use crate::metrics::{Answered, Metrics};
 use crate::sampling::Scratch;
 
@@ -23,12 +26,20 @@ use crate::sampling::Scratch;
 pub(super) trait Decoder {
     /// Most rows of one step.
     fn batch(&self) -> usize;
-    /// Computes a step; after a failure its sequences must be cleared.
-    fn decode(&mut self, rows: &[Row]) -> Result<(), ContextError>;
+    /// Computes a step under one adapter, or none; after a failure its sequences must be cleared.
+    fn decode(&mut self, rows: &[Row], adapter: Option<AdapterId>) -> Result<(), ContextError>;
     /// The scores after a row of the last step that asked for them.
     fn scores(&self, row: usize) -> &[f32];
     /// Forgets a sequence.
     fn clear(&mut self, slot: u32);
+    /// Forgets a sequence but for its first tokens; false when it has to go whole.
+    fn cut(&mut self, slot: u32, keep: u32) -> bool;
+    /// Makes a sequence the same as another.
+    fn copy(&mut self, from: u32, to: u32);
+    /// Loads an adapter.
+    fn load_adapter(&mut self, id: AdapterId, gguf: &[u8]) -> Result<(), AdapterLoadError>;
+    /// Frees an adapter, if it is loaded.
+    fn free_adapter(&mut self, id: AdapterId);
 }
 
 impl Decoder for Context<'_> {
@@ -36,8 +47,8 @@ impl Decoder for Context<'_> {
         self.batch()
     }
 
-    fn decode(&mut self, rows: &[Row]) -> Result<(), ContextError> {
-        self.decode(rows)
+    fn decode(&mut self, rows: &[Row], adapter: Option<AdapterId>) -> Result<(), ContextError> {
+        self.decode(rows, adapter)
     }
 
     fn scores(&self, row: usize) -> &[f32] {
@@ -47,11 +58,38 @@ impl Decoder for Context<'_> {
     fn clear(&mut self, slot: u32) {
         self.clear(slot);
     }
+
+    fn cut(&mut self, slot: u32, keep: u32) -> bool {
+        self.cut(slot, keep)
+    }
+
+    fn copy(&mut self, from: u32, to: u32) {
+        self.copy(from, to);
+    }
+
+    fn load_adapter(&mut self, id: AdapterId, gguf: &[u8]) -> Result<(), AdapterLoadError> {
+        self.load_adapter(id, gguf)
+    }
+
+    fn free_adapter(&mut self, id: AdapterId) {
+        self.free_adapter(id);
+    }
+}
+
+/// What the thread is asked to do.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Generate an answer.
+    Generate(Box<Job>),
+    /// Load an adapter, which is handed back when it is in.
+    Load { adapter: HeldAdapter, gguf: Vec<u8>, answer: oneshot::Sender<Result<HeldAdapter, AdapterLoadError>> },
+    /// Free an adapter that nobody holds any more, and then drop the sender.
+    Free(AdapterId, Option<oneshot::Sender<()>>),
 }
 
 /// What ties the loop to the rest of the process.
 pub(super) struct Links {
-    pub(super) jobs: mpsc::UnboundedReceiver<Job>,
+    pub(super) commands: mpsc::UnboundedReceiver<Command>,
     /// How many requests wait; those who submit count up.
     pub(super) waiting: Arc<AtomicUsize>,
     /// Set when unfinished answers are to be given up.
@@ -66,6 +104,12 @@ pub(super) struct Worker<'a, D> {
     links: Links,
     queue: VecDeque<Job>,
     slots: Vec<Option<Running>>,
+    /// What the memory of each slot holds.
+    held: Vec<Held>,
+    /// Counts admissions and releases.
+    clock: u64,
+    /// The adapter of the last batch; the next step begins with it, which saves a change.
+    adapter: Option<AdapterId>,
     /// Slots in order of admission, for prefilling the oldest first.
     order: Vec<u32>,
     context_tokens: usize,
@@ -81,6 +125,9 @@ impl<'a, D: Decoder> Worker<'a, D> {
             links,
             queue: VecDeque::new(),
             slots: std::iter::repeat_with(|| None).take(size.slots as usize).collect(),
+            held: vec![Held::default(); size.slots as usize],
+            clock: 0,
+            adapter: None,
             order: Vec::new(),
             context_tokens: size.slots as usize * size.tokens_per_slot as usize,
             rows: Vec::new(),
@@ -100,17 +147,37 @@ impl<'a, D: Decoder> Worker<'a, D> {
         }
     }
 
-    /// Takes in what was submitted; sleeps while there is nothing to do. False when all is done.
+    /// Takes in what was asked; sleeps while there is nothing to do. False when all is done.
     fn receive(&mut self) -> bool {
         loop {
-            match self.links.jobs.try_recv() {
-                Ok(job) => self.queue.push_back(job),
+            match self.links.commands.try_recv() {
+                Ok(command) => self.obey(command),
                 Err(TryRecvError::Disconnected) => return self.is_busy(),
                 Err(TryRecvError::Empty) if self.is_busy() => return true,
-                Err(TryRecvError::Empty) => match self.links.jobs.blocking_recv() {
-                    Some(job) => self.queue.push_back(job),
+                Err(TryRecvError::Empty) => match self.links.commands.blocking_recv() {
+                    Some(command) => self.obey(command),
                     None => return false,
                 },
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Generate(job) => self.queue.push_back(*job),
+            Command::Load { adapter, gguf, answer } => {
+                let loaded = self.decoder.load_adapter(adapter.id(), &gguf).map(|()| adapter);
+                // Whoever asked may be gone; the adapter, dropped unheard, then asks to be freed.
+                let _ = answer.send(loaded);
+            }
+            Command::Free(id, freed) => {
+                for slot in 0..self.held.len() {
+                    if self.held[slot].adapter == Some(id) {
+                        self.forget(slot);
+                    }
+                }
+                self.decoder.free_adapter(id);
+                drop(freed);
             }
         }
     }
@@ -133,39 +200,78 @@ impl<'a, D: Decoder> Worker<'a, D> {
 
     /// Gives free slots to those who wait longest.
     fn admit(&mut self) {
-        for (slot, place) in (0..).zip(&mut self.slots) {
-            if place.is_some() {
-                continue;
-            }
+        while let Some(job) = self.queue.front() {
+            let slots: Vec<_> = self.held.iter().zip(&self.slots).map(|(held, slot)| (held, slot.is_none())).collect();
+            let Some(choice) = prefix::choose(&slots, &job.request.prompt, job.request.adapter_id()) else { return };
             let Some(job) = self.queue.pop_front() else { return };
             self.links.waiting.fetch_sub(1, Ordering::Relaxed);
+            let known = self.make_room(choice, job.request.adapter_id());
+            job.request.cached.set(known);
             let now = Instant::now();
-            self.links.metrics.queue_seconds.observe((now - job.arrived).as_secs_f64());
-            *place = Some(Running::new(job, now));
-            self.order.push(slot);
+            self.links.metrics.admitted(job.request.prompt.len(), known, now - job.arrived);
+            self.slots[choice.slot] = Some(Running::new(job, known, now));
+            self.order.push(number(choice.slot));
         }
+    }
+
+    /// Prepares a slot's memory for a request, and tells how many of the prompt's tokens are in it.
+    fn make_room(&mut self, choice: Choice, adapter: Option<AdapterId>) -> usize {
+        let Choice { slot, copy_of, keep } = choice;
+        if let Some(from) = copy_of {
+            self.decoder.copy(number(from), number(slot));
+            self.held[slot].tokens = self.held[from].tokens.clone();
+        }
+        let excess = self.held[slot].tokens.len() > keep;
+        if excess && !(keep > 0 && self.decoder.cut(number(slot), number(keep))) {
+            self.forget(slot);
+        }
+        self.clock += 1;
+        let held = &mut self.held[slot];
+        held.tokens.truncate(keep);
+        (held.adapter, held.used) = (adapter, self.clock);
+        held.tokens.len()
     }
 
     fn step(&mut self) {
         self.plan();
-        if self.rows.is_empty() {
-            return;
+        let rows = std::mem::take(&mut self.rows);
+        let mut rest = rows.as_slice();
+        while let Some(first) = rest.first() {
+            let adapter = self.adapter_of(first);
+            let count = rest.iter().take_while(|row| self.adapter_of(row) == adapter).count();
+            let (batch, others) = rest.split_at(count);
+            self.compute(batch, adapter);
+            rest = others;
         }
-        if let Err(error) = self.decoder.decode(&self.rows) {
-            tracing::error!(error = &error as &dyn std::error::Error, rows = self.rows.len(), "a step failed");
-            self.fail_all();
+        self.rows = rows;
+    }
+
+    /// Computes rows of one adapter, and chooses what follows them.
+    fn compute(&mut self, rows: &[Row], adapter: Option<AdapterId>) {
+        self.adapter = adapter;
+        if let Err(error) = self.decoder.decode(rows, adapter) {
+            tracing::error!(error = &error as &dyn std::error::Error, rows = rows.len(), "a step failed");
+            self.fail(rows);
             return;
         }
         #[expect(clippy::cast_precision_loss, reason = "a step has few rows")]
-        self.links.metrics.iteration_tokens.observe(self.rows.len() as f64);
-        for index in 0..self.rows.len() {
-            if self.rows[index].scores {
-                self.advance(index);
+        self.links.metrics.iteration_tokens.observe(rows.len() as f64);
+        for row in rows {
+            self.held[row.slot as usize].tokens.push(row.token);
+        }
+        for (index, row) in rows.iter().enumerate() {
+            if row.scores {
+                self.advance(index, row.slot as usize);
             }
         }
     }
 
-    /// Fills the batch: a token of every answer first, so that no long prompt delays them, then prompts.
+    fn adapter_of(&self, row: &Row) -> Option<AdapterId> {
+        self.slots[row.slot as usize].as_ref().and_then(Running::adapter)
+    }
+
+    /// Plans a step: a token of every answer first, so that no long prompt delays them, then prompts. All of it fits
+    /// one batch, and the rows of an adapter stand together.
     fn plan(&mut self) {
         self.rows.clear();
         for &slot in &self.order {
@@ -184,13 +290,17 @@ impl<'a, D: Decoder> Worker<'a, D> {
                 self.rows.push(Row { token: prompt[place], position, slot, scores });
             }
             running.prefilled = chunk.end.max(running.prefilled);
-            self.links.metrics.prompt_tokens.inc_by(chunk.len() as u64);
         }
+        let mut rows = std::mem::take(&mut self.rows);
+        rows.sort_by_key(|row| {
+            let adapter = self.adapter_of(row);
+            (adapter != self.adapter, adapter)
+        });
+        self.rows = rows;
     }
 
-    /// Chooses and sends the token after a row.
-    fn advance(&mut self, row: usize) {
-        let slot = self.rows[row].slot as usize;
+    /// Chooses and sends the token after a row of the last batch.
+    fn advance(&mut self, row: usize, slot: usize) {
         let Some(running) = self.slots[slot].as_mut() else { return };
         let Some(delta) = running.advance(self.decoder.scores(row), self.vocabulary, &mut self.scratch) else {
             tracing::error!("the model gave no usable scores");
@@ -227,20 +337,28 @@ impl<'a, D: Decoder> Worker<'a, D> {
         self.release(slot);
     }
 
-    /// Empties a slot.
+    /// Takes the request out of a slot, whose memory stays for the next one that begins alike.
     fn release(&mut self, slot: usize) {
         self.slots[slot] = None;
         self.order.retain(|&other| other as usize != slot);
-        self.decoder.clear(u32::try_from(slot).expect("slots are few"));
+        self.clock += 1;
+        self.held[slot].used = self.clock;
     }
 
-    /// Ends every running answer with a failure; those who wait may have better luck.
-    fn fail_all(&mut self) {
-        for slot in std::mem::take(&mut self.order) {
-            if let Some(running) = self.slots[slot as usize].take() {
+    /// Empties the memory of a slot.
+    fn forget(&mut self, slot: usize) {
+        self.decoder.clear(number(slot));
+        self.held[slot] = Held::default();
+    }
+
+    /// Ends every answer of a batch with a failure; what its slots hold is not known any more.
+    fn fail(&mut self, rows: &[Row]) {
+        for slot in rows.iter().map(|row| row.slot as usize) {
+            if let Some(running) = &self.slots[slot] {
                 let _ = running.deltas.send(Err(GenerateError::Failed));
+                self.release(slot);
+                self.forget(slot);
             }
-            self.decoder.clear(slot);
         }
     }
 
@@ -256,6 +374,11 @@ impl<'a, D: Decoder> Worker<'a, D> {
         let share = used as f64 / self.context_tokens as f64;
         self.links.metrics.occupancy(self.order.len(), self.queue.len(), share);
     }
+}
+
+/// A slot or a length as llama.cpp counts them.
+fn number(index: usize) -> u32 {
+    u32::try_from(index).expect("slots are few, and a slot holds few tokens")
 }
 
 #[cfg(test)]

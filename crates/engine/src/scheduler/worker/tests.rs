@@ -6,7 +6,7 @@ use remora_protocol::openai::StopReason;
 
 use super::*;
 use crate::sampling::SamplingParams;
-use crate::scheduler::{Finish, GenerateRequest, Generation};
+use crate::scheduler::{CachedTokens, Finish, GenerateRequest, Generation};
 
 /// Answers `a b c d` and the end, whatever is asked; fails at the steps it is told to.
 struct Script {
@@ -15,6 +15,9 @@ struct Script {
     batch: usize,
     scores: Vec<Vec<f32>>,
     cleared: Arc<Mutex<Vec<u32>>>,
+    /// Each step's adapter, how many rows it had, and the adapters that were freed.
+    batches: Arc<Mutex<Vec<(Option<AdapterId>, usize)>>>,
+    freed: Arc<Mutex<Vec<AdapterId>>>,
 }
 
 const TEXTS: [&str; 6] = ["p", "a", "b", "c", "d", "<end>"];
@@ -24,7 +27,8 @@ impl Decoder for Script {
         self.batch
     }
 
-    fn decode(&mut self, rows: &[Row]) -> Result<(), ContextError> {
+    fn decode(&mut self, rows: &[Row], adapter: Option<AdapterId>) -> Result<(), ContextError> {
+        self.batches.lock().unwrap().push((adapter, rows.len()));
         let mut steps = self.steps.lock().unwrap();
         steps.push(rows.to_vec());
         assert!(!rows.is_empty() && rows.len() <= self.batch);
@@ -44,6 +48,20 @@ impl Decoder for Script {
     fn clear(&mut self, slot: u32) {
         self.cleared.lock().unwrap().push(slot);
     }
+
+    fn cut(&mut self, _: u32, _: u32) -> bool {
+        true
+    }
+
+    fn copy(&mut self, _: u32, _: u32) {}
+
+    fn load_adapter(&mut self, _: AdapterId, _: &[u8]) -> Result<(), AdapterLoadError> {
+        Ok(())
+    }
+
+    fn free_adapter(&mut self, id: AdapterId) {
+        self.freed.lock().unwrap().push(id);
+    }
 }
 
 fn request(prompt: usize) -> GenerateRequest {
@@ -57,8 +75,11 @@ fn request(prompt: usize) -> GenerateRequest {
         keep_stop: false,
         stop_tokens: Vec::new(),
         skip_special: true,
+        shown: Vec::new(),
         guide: None,
         logprobs: None,
+        adapter: None,
+        cached: CachedTokens::default(),
     }
 }
 
@@ -74,7 +95,15 @@ struct Outcome {
 /// Runs requests to their ends on two slots.
 fn run(requests: Vec<GenerateRequest>, batch: usize, fail_at: Option<usize>) -> Outcome {
     let (steps, cleared) = (Arc::new(Mutex::default()), Arc::new(Mutex::default()));
-    let script = Script { steps: steps.clone(), fail_at, batch, scores: Vec::new(), cleared: cleared.clone() };
+    let script = Script {
+        steps: steps.clone(),
+        fail_at,
+        batch,
+        scores: Vec::new(),
+        cleared: cleared.clone(),
+        batches: Arc::default(),
+        freed: Arc::default(),
+    };
     let vocabulary = Vocabulary::of(&TEXTS);
     let (jobs, received) = mpsc::unbounded_channel();
     let waiting = Arc::new(AtomicUsize::new(requests.len()));
@@ -82,14 +111,18 @@ fn run(requests: Vec<GenerateRequest>, batch: usize, fail_at: Option<usize>) -> 
         .into_iter()
         .map(|request| {
             let (deltas, received) = mpsc::unbounded_channel();
-            jobs.send(Job { request, deltas, arrived: Instant::now() }).unwrap();
+            jobs.send(Command::Generate(Box::new(Job { request, deltas, arrived: Instant::now() }))).unwrap();
             Generation { deltas: received }
         })
         .collect();
     drop(jobs);
     let size = ContextSize { slots: 2, tokens_per_slot: 64, batch: 8, threads: 1 };
-    let links =
-        Links { jobs: received, waiting: waiting.clone(), abandon: Arc::default(), metrics: Arc::new(Metrics::new()) };
+    let links = Links {
+        commands: received,
+        waiting: waiting.clone(),
+        abandon: Arc::default(),
+        metrics: Arc::new(Metrics::new()),
+    };
     Worker::new(script, &vocabulary, size, links).run();
     assert_eq!(waiting.load(Ordering::Relaxed), 0);
     let answers = generations.into_iter().map(whole).collect();
@@ -129,7 +162,7 @@ fn answers_end_where_they_should() {
             ended("ab", FinishReason::Length, None),
         ]
     );
-    assert_eq!(outcome.cleared.len(), 4, "every slot is emptied after its answer");
+    assert_eq!(outcome.cleared.len(), 2, "a slot is emptied when the next one has no use for what it holds");
 }
 
 #[test]
@@ -155,13 +188,21 @@ fn those_who_left_while_waiting_are_passed_over() {
     let (deltas, received) = mpsc::unbounded_channel();
     let (jobs, jobs_received) = mpsc::unbounded_channel();
     drop(received);
-    jobs.send(Job { request: request(1), deltas, arrived: Instant::now() }).unwrap();
+    jobs.send(Command::Generate(Box::new(Job { request: request(1), deltas, arrived: Instant::now() }))).unwrap();
     drop(jobs);
     let steps = Arc::new(Mutex::default());
-    let script = Script { steps: steps.clone(), fail_at: None, batch: 8, scores: Vec::new(), cleared: Arc::default() };
+    let script = Script {
+        steps: steps.clone(),
+        fail_at: None,
+        batch: 8,
+        scores: Vec::new(),
+        cleared: Arc::default(),
+        batches: Arc::default(),
+        freed: Arc::default(),
+    };
     let waiting = Arc::new(AtomicUsize::new(1));
     let links = Links {
-        jobs: jobs_received,
+        commands: jobs_received,
         waiting: waiting.clone(),
         abandon: Arc::default(),
         metrics: Arc::new(Metrics::new()),
@@ -169,4 +210,51 @@ fn those_who_left_while_waiting_are_passed_over() {
     let size = ContextSize { slots: 2, tokens_per_slot: 64, batch: 8, threads: 1 };
     Worker::new(script, &Vocabulary::of(&TEXTS), size, links).run();
     assert_eq!((waiting.load(Ordering::Relaxed), steps.lock().unwrap().len()), (0, 0));
+}
+
+#[test]
+fn a_batch_is_for_one_adapter_which_is_freed_when_nobody_holds_it() {
+    let (batches, freed) = (Arc::new(Mutex::default()), Arc::new(Mutex::default()));
+    let script = Script {
+        steps: Arc::default(),
+        fail_at: None,
+        batch: 8,
+        scores: Vec::new(),
+        cleared: Arc::default(),
+        batches: batches.clone(),
+        freed: freed.clone(),
+    };
+    let (commands, received) = mpsc::unbounded_channel();
+    let (adapter, told) = HeldAdapter::new(AdapterId(7), &commands);
+    let adapter = Arc::new(adapter);
+    let mut answers = Vec::new();
+    for adapter in [None, Some(adapter)] {
+        let (deltas, received) = mpsc::unbounded_channel();
+        answers.push(Generation { deltas: received });
+        let request = GenerateRequest { adapter, ..request(1) };
+        let job = Job { request, deltas, arrived: Instant::now() };
+        commands.send(Command::Generate(Box::new(job))).unwrap();
+    }
+    let links = Links {
+        commands: received,
+        waiting: Arc::new(AtomicUsize::new(2)),
+        abandon: Arc::default(),
+        metrics: Arc::new(Metrics::new()),
+    };
+    let worker = std::thread::spawn(move || {
+        let size = ContextSize { slots: 2, tokens_per_slot: 64, batch: 8, threads: 1 };
+        Worker::new(script, &Vocabulary::of(&TEXTS), size, links).run();
+    });
+    for answer in answers {
+        assert_eq!(whole(answer), ended("abcd", FinishReason::Stop, None));
+    }
+    // Closed, and nothing sent: its memory is free, though the engine goes on.
+    assert!(told.blocking_recv().is_err());
+    assert_eq!(*freed.lock().unwrap(), [AdapterId(7)]);
+    drop(commands);
+    worker.join().unwrap();
+    let (base, adapter) = ((None, 1), (Some(AdapterId(7)), 1));
+    // Each step begins with the adapter that the last one ended with.
+    let alternating = [[base, adapter], [adapter, base]].concat().repeat(3);
+    assert_eq!(*batches.lock().unwrap(), alternating[..10]);
 }
