@@ -8,7 +8,8 @@
 //! and queued for the one thread that owns the model's memory ([`scheduler`]). That thread works in steps over a fixed
 //! number of slots; every step computes a token for each answer and a part of the waiting prompts ([`llama`]), chooses
 //! the next tokens ([`sampling`]) and sends them to the handlers ([`api`]), which find thinking and calls in them
-//! ([`output`]) and tell them in `OpenAI`'s shapes. Adapters are read and checked ([`adapter`]) before the thread gets them.
+//! ([`output`]) and tell them in `OpenAI`'s shapes. Adapters are read and checked ([`adapter`]) before the
+//! thread gets them.
 //!
 //! Rejected: llama.cpp's own server as a child (its API differs from vLLM's in a hundred small ways, and adapters
 //! cannot be loaded at run time), and one context per request (the weights would be read once per token and request).
@@ -32,9 +33,9 @@
 //! - A tool's answer without a `name` gets that of the function whose call it answers: some templates print it.
 //! - Control tokens in the text of messages are text: a tool's result cannot forge a turn.
 //! - Adapters can be loaded without a switch, from PEFT folders and GGUF files; no path is a name on the internet. What
-//!   vLLM answers with 500 and "Call to `add_lora` method failed" is a 400. A tensor that would be passed over is refused.
-//!   Everything is read at once and stays in memory: `--max-loras` bounds what is loaded, not a batch. Unloading answers
-//!   when the memory is free, and an adapter loaded again shares no cache with the one before, whatever its path.
+//!   vLLM answers with 500 and "Call to `add_lora` method failed" is a 400. A tensor that would be passed over is a
+//!   fault. Everything is read at once and stays in memory: `--max-loras` bounds what is loaded, not a batch. Unloading
+//!   answers when the memory is free. An adapter that is loaded again shares no cache with the one before.
 //! - `cached_tokens` are told without a switch, where there are any.
 //! - Unknown routes and methods are answered in the same dialect; `GET /v1/models/{id}` exists.
 

@@ -70,5 +70,5 @@ pub async fn service(config: &Config, listener: Listener, identity: &Identity) -
     for prefix in api::IMITATED {
         service = service.dialect(prefix, api::openai);
     }
-    Ok(service)
+    Ok(service.dialect("/v1/messages", api::anthropic))
 }

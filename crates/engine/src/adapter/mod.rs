@@ -5,7 +5,8 @@
 //! the model's own matrices, with the scale already in them. llama.cpp never sees a file that somebody else wrote: it
 //! aborts the process over a key of the wrong type, and everything it would refuse is refused here with better words.
 //!
-//! Weights become F32, as llama.cpp's own converter makes them: an F16 adapter would have its inputs rounded to F16 too.
+//! Weights become F32, as llama.cpp's own converter makes them: with F16 weights, what they are multiplied by
+//! would be rounded to F16 too.
 
 mod config;
 mod floats;

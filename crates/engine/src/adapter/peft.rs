@@ -85,8 +85,8 @@ fn modules_of(file: &SafeTensors, folder: &Path) -> Result<BTreeMap<String, Modu
     let received: Vec<String> = unexpected.iter().take(8).map(|name| format!("'{}'", module_name(name))).collect();
     let more = if unexpected.len() > received.len() { ", ..." } else { "" };
     Err(AdapterError::unusable(format!(
-        "While loading {}, expected target modules in {{{}}} but received [{}{more}]. Please verify that the loaded LoRA \
-         module is correct",
+        "While loading {}, expected target modules in {{{}}} but received [{}{more}]. Please verify that the loaded \
+         LoRA module is correct",
         folder.display(),
         expected.join(", "),
         received.join(", ")

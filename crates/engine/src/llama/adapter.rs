@@ -9,8 +9,8 @@
 //! and freeing go to the C functions here. Both change a list inside the C++ model that the context reads when it plans
 //! a graph, and nothing else does; both are methods of [`Context`](super::Context), so that its one thread does them.
 //!
-//! llama.cpp reads adapters from files only. It is given a file in memory, by its path in `/proc`: nothing is written to
-//! a disk, and it is gone as soon as it is read.
+//! llama.cpp reads adapters from files only. It is given a file in memory, by its path in `/proc`: nothing is written
+//! to a disk, and it is gone as soon as it is read.
 #![expect(unsafe_code, reason = "llama-cpp-2 has no way to load an adapter beside a context, nor to free one")]
 
 use std::ffi::CString;

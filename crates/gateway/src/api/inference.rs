@@ -124,7 +124,7 @@ async fn pass(
 ) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
     let caller = head.extensions.get::<Caller>().cloned();
-    let asked = Asked { state: state.clone(), endpoint, id: id.clone(), headers: head.headers, caller };
+    let asked = Question { state: state.clone(), endpoint, id: id.clone(), headers: head.headers, caller };
     match asked.first_answer(body).await {
         Ok(First::Answer(response)) => Ok(response),
         Ok(First::Wait(body, model, failure)) => {
@@ -142,12 +142,13 @@ async fn pass(
 }
 
 /// A request whose body is read apart.
-struct Asked {
-    state: GatewayState,
-    endpoint: Endpoint,
-    id: RequestId,
-    headers: HeaderMap,
-    caller: Option<Caller>,
+pub(super) struct Question {
+    pub(super) state: GatewayState,
+    pub(super) endpoint: Endpoint,
+    pub(super) id: RequestId,
+    /// The client's, of which engines see a few.
+    pub(super) headers: HeaderMap,
+    pub(super) caller: Option<Caller>,
 }
 
 /// What the first try brought.
@@ -157,12 +158,24 @@ enum First {
     Wait(Bytes, ModelField<'static>, Failure),
 }
 
-impl Asked {
+impl Question {
+    /// Asks, and waits where that may help.
+    pub(super) async fn ask(self, body: Bytes) -> Result<Response, ApiError> {
+        match self.first_try(body).await {
+            Ok(First::Answer(response)) => Ok(response),
+            Ok(First::Wait(body, model, failure)) => self.held(body, model, failure).await,
+            Err(failure) => Err(self.failed(failure)),
+        }
+    }
+
     async fn first_answer(&self, body: Body) -> Result<First, Failure> {
+        self.first_try(collect(&self.headers, body, self.state.body_limit()).await?).await
+    }
+
+    async fn first_try(&self, body: Bytes) -> Result<First, Failure> {
         if let Some(allowance) = self.allowance() {
             allowance.has_tokens().map_err(Failure::OutOfTokens)?;
         }
-        let body = collect(&self.headers, body, self.state.body_limit()).await?;
         let model = ModelField::of(&body)?;
         match self.answer(&body, &model).await {
             Ok(response) => Ok(First::Answer(response)),

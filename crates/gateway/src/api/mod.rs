@@ -4,6 +4,7 @@ mod dialect;
 mod error;
 mod inference;
 mod keys;
+mod messages;
 mod meter;
 mod models;
 mod status;
@@ -14,6 +15,7 @@ use utoipa_axum::routes;
 use crate::state::GatewayState;
 
 pub(crate) use dialect::{IMITATED, openai};
+pub(crate) use messages::anthropic;
 
 /// The paths of `OpenAI`'s API, and vLLM's two beside it. What is not listed here does not reach an engine.
 pub(crate) fn routes() -> Routes<GatewayState> {
@@ -28,6 +30,10 @@ pub(crate) fn routes() -> Routes<GatewayState> {
         .route(usable, routes!(inference::detokenize))
         .route(usable, routes!(models::list))
         .route(usable, routes!(models::get))
+        .route(usable, routes!(messages::messages))
+        .route(usable, routes!(messages::stream))
+        .route(usable, routes!(messages::count_tokens))
+        .route(Access::PUBLIC, routes!(messages::hello))
         .route(usable, routes!(status::status))
         .route(administrable, routes!(keys::create, keys::list))
         .route(administrable, routes!(keys::revoke))

@@ -6,6 +6,7 @@ mod engines;
 mod forwarding;
 mod hold;
 mod keys;
+mod messages;
 mod models;
 mod openapi;
 mod refusals;

@@ -126,7 +126,6 @@ async fn administrative_paths_never_reach_the_engine() {
         "/rerank",
         "/v1/rerank",
         "/pooling",
-        "/v1/messages",
         "/v1/chat/completions/batch",
         "/v1/chat/completions/",
         "/v1/chat/completions/../../adapters",

@@ -15,10 +15,13 @@ struct Script {
     batch: usize,
     scores: Vec<Vec<f32>>,
     cleared: Arc<Mutex<Vec<u32>>>,
-    /// Each step's adapter, how many rows it had, and the adapters that were freed.
-    batches: Arc<Mutex<Vec<(Option<AdapterId>, usize)>>>,
+    batches: Arc<Mutex<Vec<Batch>>>,
+    /// The adapters that were freed.
     freed: Arc<Mutex<Vec<AdapterId>>>,
 }
+
+/// Under which adapter a batch was computed, and how many rows it had.
+type Batch = (Option<AdapterId>, usize);
 
 const TEXTS: [&str; 6] = ["p", "a", "b", "c", "d", "<end>"];
 
