@@ -4,7 +4,7 @@ use remora_testing::FakeEngine;
 use remora_testing::fake_engine::MODEL;
 use serde_json::{Value, json};
 
-use crate::support::{Gateway, config};
+use crate::support::Gateway;
 
 async fn one() -> (FakeEngine, Gateway) {
     let engine = FakeEngine::start().await;
@@ -12,7 +12,7 @@ async fn one() -> (FakeEngine, Gateway) {
     (engine, gateway)
 }
 
-fn hello(fields: Value) -> String {
+fn hello(fields: &Value) -> String {
     let mut body = json!({"model": MODEL, "max_tokens": 20, "system": "Be brief.",
                           "messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]});
     body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -22,7 +22,7 @@ fn hello(fields: Value) -> String {
 #[tokio::test]
 async fn a_message_is_answered_whole() {
     let (engine, gateway) = one().await;
-    let answer = gateway.post("/v1/messages?beta=true", hello(json!({"unknown_field": 1}))).await;
+    let answer = gateway.post("/v1/messages?beta=true", hello(&json!({"unknown_field": 1}))).await;
     let message = answer.json();
     assert_eq!(answer.status, 200, "{message}");
     assert_eq!(
@@ -40,7 +40,7 @@ async fn a_message_is_answered_whole() {
 async fn a_stream_has_anthropics_events_in_their_order() {
     let (_engine, gateway) = one().await;
     for (path, fields) in [("/v1/messages", json!({"stream": true})), ("/v1/messages/stream", json!({}))] {
-        let answer = gateway.post(path, hello(fields)).await;
+        let answer = gateway.post(path, hello(&fields)).await;
         assert_eq!(answer.headers["content-type"], "text/event-stream; charset=utf-8");
         let text = String::from_utf8(answer.body.to_vec()).unwrap();
         let mut names: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
@@ -60,7 +60,7 @@ async fn refusals_are_in_anthropics_words() {
         assert_eq!(body["type"], "error", "{body}");
         (answer.status.as_u16(), body["error"]["type"].as_str().unwrap().to_owned())
     };
-    let unknown = gateway.post("/v1/messages", hello(json!({"model": "no-such"}))).await;
+    let unknown = gateway.post("/v1/messages", hello(&json!({"model": "no-such"}))).await;
     assert_eq!(kind(&unknown), (404, "not_found_error".into()));
     let malformed = gateway.post("/v1/messages", "{").await;
     assert_eq!(kind(&malformed), (400, "invalid_request_error".into()));
@@ -69,7 +69,7 @@ async fn refusals_are_in_anthropics_words() {
     let error = json!({"error": {"message": too_long, "type": "BadRequestError", "code": 400}}).to_string();
     engine.set(|b| b.failure = Some((400, error)));
     for fields in [json!({}), json!({"stream": true})] {
-        let refused = gateway.post("/v1/messages", hello(fields)).await;
+        let refused = gateway.post("/v1/messages", hello(&fields)).await;
         assert_eq!(kind(&refused), (400, "invalid_request_error".into()));
         assert_eq!(refused.json()["error"]["message"], "prompt is too long: 99 tokens > 64 maximum");
     }
@@ -79,7 +79,7 @@ async fn refusals_are_in_anthropics_words() {
 async fn a_stream_whose_engine_dies_ends_with_an_error_event() {
     let (engine, gateway) = one().await;
     engine.set(|b| b.break_after = Some(2));
-    let answer = gateway.post("/v1/messages", hello(json!({"stream": true}))).await;
+    let answer = gateway.post("/v1/messages", hello(&json!({"stream": true}))).await;
     let text = String::from_utf8(answer.body.to_vec()).unwrap();
     assert!(text.contains("event: content_block_delta") && text.contains("event: error"), "{text}");
     assert!(!text.contains("message_stop"), "{text}");
