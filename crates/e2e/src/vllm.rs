@@ -33,6 +33,7 @@ impl Vllm {
             .arg("serve")
             .arg(repository().join("crates/engine/models/demo/safetensors"))
             .args(["--served-model-name", "remora-demo", "--host", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--enable-auto-tool-choice", "--tool-call-parser", "hermes"])
             .args(["--dtype", "float32", "--enforce-eager", "--enable-lora", "--max-lora-rank", "16"])
             .env("VLLM_CPU_KVCACHE_SPACE", "1")
             .env("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "1")
