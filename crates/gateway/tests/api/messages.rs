@@ -86,6 +86,18 @@ async fn a_stream_whose_engine_dies_ends_with_an_error_event() {
 }
 
 #[tokio::test]
+async fn tokens_are_counted_by_the_engine() {
+    let (engine, gateway) = one().await;
+    let counted = gateway.post("/v1/messages/count_tokens", hello(&json!({}))).await;
+    let received = engine.received();
+    let asked = received.last().unwrap();
+    assert_eq!(asked.line, "POST /tokenize");
+    let asked: Value = serde_json::from_slice(&asked.body).unwrap();
+    assert_eq!(asked["messages"][0]["content"], "Be brief.");
+    assert!(counted.status == 200 && counted.json()["input_tokens"].is_u64(), "{}", counted.json());
+}
+
+#[tokio::test]
 async fn claude_code_finds_somebody_there() {
     let (_engine, gateway) = one().await;
     let head = gateway.send(gateway.client.head(format!("{}/api/hello", gateway.url))).await;

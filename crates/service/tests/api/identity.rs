@@ -1,12 +1,18 @@
 //! Keys, service credentials and roles, on a machine without a tailnet.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use remora_service::identity::{IdentityConfig, KeyStore, SERVICE_HEADER};
 use remora_service::{Caller, Identity, Role, Running, ServiceName};
+use remora_testing::wait_until;
 use remora_types::identity::{AuditList, CreatedKey, NewKey, WhoAmI};
 use tempfile::TempDir;
 
 use crate::support::{Answer, get, send, start};
+
+/// The limit of every wait in these tests.
+const SOON: Duration = Duration::from_secs(10);
 
 /// A service that plays the gateway, with keys, credentials and a record.
 struct Sample {
@@ -138,12 +144,10 @@ async fn the_limits_of_a_key_hold_and_its_expiry_too() {
     assert_eq!(over.status, StatusCode::TOO_MANY_REQUESTS);
     assert!(over.body.contains("rate_limit_exceeded") && over.headers.contains_key("retry-after"), "{}", over.body);
 
-    let soon = jiff::Timestamp::now() + std::time::Duration::from_millis(300);
+    let soon = jiff::Timestamp::now() + Duration::from_millis(300);
     let brief = NewKey { expires_at: Some(soon), ..new_key("brief") };
     let key = sample.keys.create(brief, "test".into()).await.unwrap().key;
-    while jiff::Timestamp::now() < soon {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    wait_until(SOON, async || jiff::Timestamp::now() >= soon).await;
     let ended = sample.with_key("/agents/lint", &key).await;
     assert!(ended.status == StatusCode::UNAUTHORIZED && ended.body.contains("has expired"), "{}", ended.body);
 }
@@ -185,19 +189,10 @@ async fn a_process_that_only_reads_sees_new_and_revoked_keys_within_a_second_or_
         let url = url.clone();
         async move { send(reqwest::Client::new().get(format!("{url}/agents/x")).header("x-api-key", key)).await.status }
     };
-    let wait = async |key: &str, wanted: StatusCode| {
-        for _ in 0..60 {
-            if ask(key.to_owned()).await == wanted {
-                return true;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-        false
-    };
     let key = sample.key("cline", Role::Use).await.key;
-    assert!(wait(&key, StatusCode::OK).await);
+    wait_until(SOON, async || ask(key.clone()).await == StatusCode::OK).await;
     sample.keys.revoke("cline").await.unwrap();
-    assert!(wait(&key, StatusCode::UNAUTHORIZED).await);
+    wait_until(SOON, async || ask(key.clone()).await == StatusCode::UNAUTHORIZED).await;
 }
 
 #[tokio::test]
