@@ -80,6 +80,12 @@ pub(super) async fn count_tokens(
     Ok(Json(CountTokensResponse { input_tokens: counted["count"].as_u64().ok_or_else(missing)? }))
 }
 
+/// What this is, for whoever opens it; Claude Code sends it a HEAD before its first request.
+#[utoipa::path(get, path = "/", tag = "messages", responses((status = 200, body = String)))]
+pub(super) async fn root() -> &'static str {
+    "Remora. OpenAI's API: /v1/chat/completions. Anthropic's: /v1/messages. Models: /v1/models. All of it: /docs\n"
+}
+
 /// Claude Code asks whether anybody is there.
 #[utoipa::path(get, path = "/api/hello", tag = "messages", responses((status = 200, body = String)))]
 pub(super) async fn hello() -> &'static str {

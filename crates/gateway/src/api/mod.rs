@@ -33,6 +33,7 @@ pub(crate) fn routes() -> Routes<GatewayState> {
         .route(usable, routes!(messages::messages))
         .route(usable, routes!(messages::stream))
         .route(usable, routes!(messages::count_tokens))
+        .route(usable, routes!(messages::root))
         .route(usable, routes!(messages::hello))
         .route(usable, routes!(status::status))
         .route(administrable, routes!(keys::create, keys::list))
