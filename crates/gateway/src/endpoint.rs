@@ -38,6 +38,12 @@ impl Endpoint {
         }
     }
 
+    /// Whether it uses the model, so that its answers are counted for their callers.
+    #[must_use]
+    pub(crate) fn is_counted(self) -> bool {
+        !matches!(self, Self::Tokenize | Self::Detokenize)
+    }
+
     /// What an engine must be able to do to answer it.
     #[must_use]
     pub(crate) fn capability(self) -> Capability {

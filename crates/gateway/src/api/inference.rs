@@ -19,8 +19,9 @@ use serde::Deserialize;
 use utoipa::IntoResponses;
 
 use super::error::Failure;
-use super::meter::Metered;
+use super::meter::Meters;
 use crate::body::{ModelField, Pieces, collect};
+use crate::directory::Ticket;
 use crate::endpoint::Endpoint;
 use crate::hold::kept_alive;
 use crate::state::GatewayState;
@@ -199,10 +200,25 @@ impl Question {
         let body = if named { Pieces::whole(body.clone()) } else { model.replaced(body, real) };
         let length = body.len();
         let request = Forwarded { endpoint: self.endpoint, headers: &self.headers, body, id: &self.id };
+        let meters = self.meters(&ticket, length);
         let answer = forward(request, ticket, self.state.patience()).await?;
-        Ok(match self.allowance() {
-            Some(allowance) => answer.map(|body| Body::new(Metered::new(body, allowance.clone(), length))),
+        Ok(match meters {
+            Some(meters) => meters.follow(answer),
             None => answer,
+        })
+    }
+
+    /// What an answer is counted with; none where nothing is generated.
+    fn meters(&self, ticket: &Ticket, request_bytes: usize) -> Option<Meters> {
+        if !self.endpoint.is_counted() {
+            return None;
+        }
+        Some(Meters {
+            account: self.state.usage().account(self.caller.as_ref()?.who(), ticket.model()),
+            allowance: self.allowance().cloned(),
+            pace: ticket.pace(),
+            started: ticket.drawn(),
+            request_bytes,
         })
     }
 
