@@ -44,6 +44,17 @@ impl Endpoint {
         !matches!(self, Self::Tokenize | Self::Detokenize)
     }
 
+    /// What OpenTelemetry calls it.
+    #[must_use]
+    pub(crate) fn operation(self) -> &'static str {
+        match self {
+            Self::ChatCompletions | Self::Responses => "chat",
+            Self::Completions => "text_completion",
+            Self::Embeddings => "embeddings",
+            Self::Tokenize | Self::Detokenize => "tokenize",
+        }
+    }
+
     /// What an engine must be able to do to answer it.
     #[must_use]
     pub(crate) fn capability(self) -> Capability {

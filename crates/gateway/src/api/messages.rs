@@ -21,7 +21,7 @@ use remora_protocol::anthropic::{
     Asked, ChatOptions, CountTokensRequest, CountTokensResponse, ErrorBody, Failure, InlineSystem, Message,
     MessageStream, MessagesRequest, answer,
 };
-use remora_service::{ApiError, Caller, RequestId};
+use remora_service::{ApiError, Caller, RequestId, RequestSpan};
 use serde_json::Value;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
@@ -146,7 +146,8 @@ fn options() -> ChatOptions {
 
 fn question(state: GatewayState, endpoint: Endpoint, id: RequestId, extensions: &http::Extensions) -> Question {
     // None of the client's headers are the engine's business: the request is the gateway's own.
-    Question { state, endpoint, id, headers: HeaderMap::new(), caller: extensions.get::<Caller>().cloned() }
+    let (caller, span) = (extensions.get::<Caller>().cloned(), extensions.get::<RequestSpan>().cloned());
+    Question { state, endpoint, id, headers: HeaderMap::new(), caller, span }
 }
 
 fn encoded(request: &impl serde::Serialize) -> Bytes {

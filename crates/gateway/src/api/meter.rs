@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use memchr::memmem;
-use remora_service::Allowance;
+use remora_service::{Allowance, CallSpan};
 use serde::Deserialize;
 
 use crate::metrics::Pace;
@@ -34,6 +34,8 @@ pub(super) struct Meters {
     pub(super) pace: Pace,
     pub(super) started: Instant,
     pub(super) request_bytes: usize,
+    /// Where traces are sent.
+    pub(super) call: Option<CallSpan>,
 }
 
 impl Meters {
@@ -75,7 +77,12 @@ impl Metered {
             self.events += memmem::find_iter(bytes, b"\n\n").count() as u64;
             let now = Instant::now();
             match self.last.replace(now) {
-                None => self.meters.pace.first.observe((now - self.meters.started).as_secs_f64()),
+                None => {
+                    self.meters.pace.first.observe((now - self.meters.started).as_secs_f64());
+                    if let Some(call) = &mut self.meters.call {
+                        call.event("first token");
+                    }
+                }
                 Some(last) => self.meters.pace.between.observe((now - last).as_secs_f64()),
             }
         }
@@ -107,6 +114,14 @@ impl Drop for Metered {
             allowance.spend_tokens(tokens.prompt + tokens.completion);
         }
         self.meters.account.add(tokens, self.ending, self.meters.started.elapsed());
+        if let Some(call) = &mut self.meters.call {
+            let number = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
+            call.set("gen_ai.usage.input_tokens", number(tokens.prompt));
+            call.set("gen_ai.usage.output_tokens", number(tokens.completion));
+            if self.ending != Ending::Whole {
+                call.fail(format!("{:?}", self.ending));
+            }
+        }
     }
 }
 
