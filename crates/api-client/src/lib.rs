@@ -12,5 +12,6 @@ pub mod engine;
 pub mod engines;
 pub mod identity;
 pub mod status;
+mod usage;
 
 pub use client::{Client, ClientError, InvalidServer};

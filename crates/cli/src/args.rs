@@ -10,9 +10,10 @@ use crate::commands::credential::CredentialCommand;
 use crate::commands::ctl::CtlCommand;
 use crate::commands::key::KeyCommand;
 use crate::commands::up::UpArgs;
+use crate::commands::usage::UsageArgs;
 
 /// The gateway of this machine.
-const GATEWAY: &str = "http://127.0.0.1:8000";
+pub(crate) const GATEWAY: &str = "http://127.0.0.1:8000";
 
 /// A private model server for everything you own on your tailnet.
 #[derive(Debug, Parser)]
@@ -74,6 +75,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "URL", env = "REMORA_SERVER", default_value = GATEWAY)]
         server: String,
     },
+    /// Show who used how much of which model
+    Usage(UsageArgs),
     /// Show who changed what, in one list over all services
     Audit(AuditArgs),
     /// Renew the keys with which services prove to each other who they are

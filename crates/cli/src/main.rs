@@ -41,6 +41,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Agent { command, server } => commands::agent::run(command, &server, &servers, json).await,
         Command::Key { command, server } => commands::key::run(command, &server, &servers, json).await,
         Command::Whoami { server } => commands::whoami::run(&server, &servers, json).await,
+        Command::Usage(args) => commands::usage::run(args, &servers, json).await,
         Command::Audit(args) => commands::audit::run(args, &servers, json).await,
         Command::Credential { command } => commands::credential::run(command, &servers, json).await,
         Command::Completions { shell } => commands::completions::run(shell),

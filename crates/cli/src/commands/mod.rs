@@ -9,4 +9,5 @@ pub(crate) mod engine;
 pub(crate) mod key;
 pub(crate) mod status;
 pub(crate) mod up;
+pub(crate) mod usage;
 pub(crate) mod whoami;
