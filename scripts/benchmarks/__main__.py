@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import engine
 import gateway
 import machine
 import report
@@ -16,7 +17,7 @@ import static
 from load import Plan
 
 # A bench takes a plan and a folder of its own, and gives its section. In the order of the page.
-BENCHES = {"static": static.run, "gateway": gateway.run}
+BENCHES = {"static": static.run, "gateway": gateway.run, "engine": engine.run}
 PAGE = machine.REPOSITORY / "docs" / "benchmarks.md"
 
 

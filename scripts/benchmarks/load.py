@@ -48,7 +48,7 @@ def throughput(
 ) -> Figures:
     """As many requests as 32 kept connections get through: wrk, one thread."""
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "30s", "-s", HERE / "wrk.lua"]
-    with _Watch(server, engine) as watch:
+    with Watch(server, engine) as watch:
         output = _run([*command, server.url(path), "--", body, *headers], seconds)
     seen = json.loads(output.splitlines()[-1])
     if seen["failed"] or not seen["requests"]:
@@ -77,7 +77,7 @@ def streaming(server: Server, path: str, seconds: int, model: str, streams: int,
     """Streams kept open: events that arrive, time to the first of each answer."""
     command = [servers.PROGRAMS / "bench-stream", "--url", server.url(path), "--model", model]
     command += ["--streams", streams, "--spread-ms", spread_ms, "--seconds", seconds]
-    with _Watch(server) as watch:
+    with Watch(server) as watch:
         seen = json.loads(_run(command, seconds))
     if seen["failed"]:
         raise RuntimeError(f"{server.name}{path}: {seen['failed']} streams failed, the first with {seen['failure']}")
@@ -91,7 +91,7 @@ def streaming(server: Server, path: str, seconds: int, model: str, streams: int,
     }
 
 
-class _Watch(threading.Thread):
+class Watch(threading.Thread):
     """What a server, and the engine behind it, cost while the block runs."""
 
     def __init__(self, server: Server, engine: Server | None = None) -> None:
@@ -101,7 +101,7 @@ class _Watch(threading.Thread):
         self.over = threading.Event()
         self.resident_mb = 0.0
 
-    def __enter__(self) -> "_Watch":
+    def __enter__(self) -> "Watch":
         self.cpu_s = {figure: -server.cpu_s() for figure, server in self.watched.items()}
         self.start()
         return self

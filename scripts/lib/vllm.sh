@@ -20,3 +20,11 @@ need_vllm() {
   sed -i "s/^Name: .*/Name: vllm/; s/^Version: .*/Version: $VLLM_VERSION+cpu/" "$packages/vllm-$VLLM_VERSION+cpu.dist-info/METADATA"
   touch "$folder/ready-$VLLM_VERSION"
 }
+
+# Adds packages to that environment, once for each list of them. usage: need_vllm_packages FOLDER LIST
+need_vllm_packages() {
+  local folder=$1 wanted=$2
+  cmp -s "$wanted" "$folder/added.txt" && return
+  "$folder/bin/uv" pip install --quiet --python "$folder/bin/python" --override "$folder/override.txt" -r "$wanted"
+  cp "$wanted" "$folder/added.txt"
+}
