@@ -17,7 +17,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::EngineConfig;
 use crate::constraint::Grammars;
-use crate::llama::{AdapterId, Context, LoadError, Model};
+use crate::llama::{AdapterId, Computing, Context, LoadError, Model, ModelFile};
+use crate::load::{Plan, Progress, SMALL_MODEL_BYTES, Threads, choose_threads};
 use crate::metrics::Metrics;
 use crate::sampling::SamplingDefaults;
 use crate::template::{ChatTemplate, TemplateError};
@@ -167,16 +168,14 @@ impl Engine {
 /// The thread's life: load, then work.
 fn work(config: &EngineConfig, links: Links, states: &watch::Sender<EngineState>) -> Result<(), LoadError> {
     let started = Instant::now();
+    let file = ModelFile::read(&config.model)?;
+    let Plan { size, need } = Plan::make(config, &file)?;
     let model = {
-        let (states, abandon) = (states.clone(), links.abandon.clone());
-        Model::load(&config.model, move |part| {
-            states.send_if_modified(|state| match state {
-                EngineState::Loading(known) if part - *known >= 0.01 => {
-                    *known = part;
-                    true
-                }
-                _ => false,
-            });
+        let (states, abandon, mut progress) = (states.clone(), links.abandon.clone(), Progress::new());
+        Model::load(&file, config.gpu_layers().count(), move |share| {
+            if let Some(share) = progress.heard(share) {
+                states.send_replace(EngineState::Loading(share));
+            }
             !abandon.load(Ordering::Relaxed)
         })
     };
@@ -184,7 +183,12 @@ fn work(config: &EngineConfig, links: Links, states: &watch::Sender<EngineState>
         return Err(LoadError::GivenUp);
     }
     let model = model?;
-    let size = config.size_for(&model);
+    let threads = match config.threads {
+        Some(threads) => Threads { decode: threads, prefill: threads },
+        None if model.size_bytes() < SMALL_MODEL_BYTES => Threads { decode: 1, prefill: 1 },
+        None => choose_threads(&model, config.kv_type),
+    };
+    let computing = Computing { threads: threads.decode, batch_threads: threads.prefill, kv_type: config.kv_type };
     let loaded = Arc::new(Loaded {
         template: ChatTemplate::of_model(&model),
         defaults: SamplingDefaults::read(&model),
@@ -195,14 +199,16 @@ fn work(config: &EngineConfig, links: Links, states: &watch::Sender<EngineState>
     if let Err(error) = &loaded.template {
         tracing::warn!("no chat: {error}");
     }
-    let context = Context::new(&loaded.model, size)?;
+    let context = Context::new(&loaded.model, size, computing)?;
     tracing::info!(
         model = %config.model.display(),
         parameters = loaded.model.parameters(),
         size_bytes = loaded.model.size_bytes(),
         slots = size.slots,
         context = size.tokens_per_slot,
-        threads = size.threads,
+        memory_bytes = need.total(),
+        threads = threads.decode,
+        prompt_threads = threads.prefill,
         elapsed_ms = started.elapsed().as_millis(),
         "model loaded"
     );

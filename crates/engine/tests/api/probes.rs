@@ -56,8 +56,8 @@ async fn what_cannot_be_loaded_ends_the_process_with_its_reason() {
         (folder.path().join("none.gguf"), "no model file at"),
         (folder.path().to_owned(), "is a folder"),
         (file("text.gguf", b"hello, I am a text"), "is not a GGUF file"),
-        (file("cut.gguf", &demo[..demo.len() / 2]), "cannot load"),
-        (file("lies.gguf", b"GGUF\x03\0\0\0\xff\xff\xff\xff\xff\xff\xff\x7f\0\0\0\0\0\0\0\0"), "cannot load"),
+        (file("cut.gguf", &demo[..demo.len() / 2]), "cut.gguf is not usable: the file is cut short: tensor blk."),
+        (file("lies.gguf", b"GGUF\x03\0\0\0\xff\xff\xff\xff\xff\xff\xff\x7f\0\0\0\0\0\0\0\0"), "more than any model has"),
     ] {
         let engine = TestEngine::loading(EngineConfig::new(path)).await;
         let error = engine.running.wait().await.unwrap_err().to_string();
