@@ -143,6 +143,8 @@ pub(crate) enum ContextError {
     BadLength(usize),
     #[error("adapter {0:?} is not loaded")]
     NoAdapter(AdapterId),
+    #[error("llama.cpp gave no vector")]
+    NoVector,
     #[error("llama.cpp could not compute the step")]
     Decode(#[source] DecodeError),
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use remora_gguf::{GgufError, Header, Shape, Value};
 
 use super::checks;
+use super::embedder::{EmbeddingKind, Pooling};
 use super::model::LoadError;
 use crate::adapter::MatrixSize;
 
@@ -69,6 +70,39 @@ impl ModelFile {
         };
         let tensors = self.headers.iter().flat_map(|header| &header.tensors);
         tensors.filter(|tensor| stays(&tensor.name)).map(|tensor| tensor.size_bytes).fold(0, u64::saturating_add)
+    }
+
+    /// What kind of embedding model it is; none for one that generates.
+    pub(crate) fn embedding(&self) -> Result<Option<EmbeddingKind>, LoadError> {
+        /// Those that look both ways; further ones of that kind generate, by denoising, which is not done here.
+        const ENCODERS: [&str; 11] = [
+            "bert",
+            "eurobert",
+            "gemma-embedding",
+            "jina-bert-v2",
+            "jina-bert-v3",
+            "llama-embed",
+            "modern-bert",
+            "neo-bert",
+            "nomic-bert",
+            "nomic-bert-moe",
+            "xlmroberta",
+        ];
+        let architecture = self.header().architecture();
+        let key = |name: &str| self.header().get(&format!("{architecture}.{name}"));
+        let encoder = ENCODERS.contains(&architecture);
+        let causal = key("attention.causal").and_then(Value::as_bool).unwrap_or(!encoder);
+        // The numbers of llama.cpp's `llama_pooling_type`.
+        let pooling = match key("pooling_type").and_then(Value::as_u64) {
+            Some(1) => Pooling::Mean,
+            Some(2) => Pooling::First,
+            Some(3) => Pooling::Last,
+            Some(4) => return Err(LoadError::Reranker(self.path.clone())),
+            _ if encoder => Pooling::Mean,
+            _ if causal => return Ok(None),
+            _ => return Err(LoadError::NotGenerative(self.path.clone())),
+        };
+        Ok(Some(EmbeddingKind { pooling, causal }))
     }
 
     /// The matrices, which adapters change.

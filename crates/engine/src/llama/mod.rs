@@ -8,6 +8,7 @@
 mod adapter;
 mod checks;
 mod context;
+mod embedder;
 mod file;
 mod log;
 mod model;
@@ -18,6 +19,7 @@ pub use context::KvType;
 pub(crate) use context::{
     AdapterId, CONTEXT_STEP, Computing, Context, ContextError, ContextSize, MAX_SLOTS, MICRO_BATCH, Row,
 };
+pub(crate) use embedder::{Embedder, EmbeddingKind};
 pub(crate) use file::ModelFile;
 pub(crate) use model::{LoadError, Model};
 pub(crate) use vocabulary::{ControlTexts, Token, Vocabulary};

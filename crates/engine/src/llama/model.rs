@@ -11,6 +11,7 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use remora_gguf::GgufError;
 
+use super::embedder::EmbeddingKind;
 use super::file::ModelFile;
 use super::log;
 use super::vocabulary::{self, ControlTexts, Token, Vocabulary};
@@ -45,8 +46,12 @@ pub(crate) enum LoadError {
     Refused { path: PathBuf, reason: String },
     #[error("{} has no tokenizer, so it cannot answer text", .0.display())]
     NoTokenizer(PathBuf),
-    #[error("{} is an embedding model; it does not generate text", .0.display())]
+    #[error("{} writes no text from front to back, and makes no embeddings: such models are not served here", .0.display())]
     NotGenerative(PathBuf),
+    #[error("{} is a reranker; those are not served here", .0.display())]
+    Reranker(PathBuf),
+    #[error("{} has a tokenizer that adds a token which it does not have", .0.display())]
+    NoSpecialToken(PathBuf),
     #[error("no room for {slots} requests of {tokens} tokens each (--slots, --ctx): {reason}")]
     NoRoom { slots: u32, tokens: u32, reason: String },
     #[error(transparent)]
@@ -62,6 +67,7 @@ pub(crate) struct Model {
     inner: LlamaModel,
     vocabulary: Vocabulary,
     architecture: String,
+    embedding: Option<EmbeddingKind>,
     /// What adapters can change, by llama.cpp's names. It does not tell them, so the file is read for them.
     matrices: HashMap<String, MatrixSize>,
 }
@@ -92,6 +98,7 @@ impl Model {
         progress: impl FnMut(f32) -> bool + 'static,
     ) -> Result<Self, LoadError> {
         log::install();
+        let embedding = file.embedding()?;
         let path = file.path().to_owned();
         let params = LlamaModelParams::default().with_n_gpu_layers(gpu_layers).with_progress_callback(progress);
         let backend = backend()?;
@@ -103,17 +110,23 @@ impl Model {
                 return Err(LoadError::Refused { path, reason });
             }
         };
-        // Tokenizing without a tokenizer aborts the process; so does asking a bidirectional model for scores.
+        // Tokenizing without a tokenizer aborts the process; so does adding a token that is not there.
         let metadata = |key: &str| inner.meta_val_str(key).ok();
         if matches!(metadata("tokenizer.ggml.model").as_deref(), None | Some("none" | "no_vocab")) {
             return Err(LoadError::NoTokenizer(path));
         }
-        let architecture = metadata("general.architecture").unwrap_or_default();
-        if metadata(&format!("{architecture}.attention.causal")).as_deref() == Some("false") {
-            return Err(LoadError::NotGenerative(path));
+        let vocab = inner.vocab();
+        let added = [
+            (vocab.should_add_bos(), vocab.bos()),
+            (vocab.should_add_eos(), vocab.eos()),
+            (vocab.should_add_sep(), vocab.sep()),
+        ];
+        if added.iter().any(|(added, token)| *added && token.0 < 0) {
+            return Err(LoadError::NoSpecialToken(path));
         }
+        let architecture = metadata("general.architecture").unwrap_or_default();
         let vocabulary = Vocabulary::read(&inner);
-        Ok(Self { inner, vocabulary, architecture, matrices: file.matrices() })
+        Ok(Self { inner, vocabulary, architecture, embedding, matrices: file.matrices() })
     }
 
     /// What its adapters have to fit.
@@ -122,6 +135,11 @@ impl Model {
         let queries = count("head_count");
         let keys = count("head_count_kv").or(queries);
         BaseModel { architecture: &self.architecture, matrices: &self.matrices, heads: queries.zip(keys) }
+    }
+
+    /// How it makes embeddings; none for a model that generates.
+    pub(crate) fn embedding(&self) -> Option<EmbeddingKind> {
+        self.embedding
     }
 
     /// Its tokens.

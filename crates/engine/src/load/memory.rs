@@ -5,9 +5,11 @@
 
 use std::fmt;
 
+use remora_gguf::Shape;
+
 use super::available::{Available, available};
 use crate::config::EngineConfig;
-use crate::llama::{CONTEXT_STEP, ContextSize, MICRO_BATCH, ModelFile};
+use crate::llama::{CONTEXT_STEP, ContextSize, EmbeddingKind, MICRO_BATCH, ModelFile};
 
 /// Models below this size gain nothing from a second thread, and take many requests at a time.
 pub(crate) const SMALL_MODEL_BYTES: u64 = 100 << 20;
@@ -15,6 +17,9 @@ pub(crate) const SMALL_MODEL_BYTES: u64 = 100 << 20;
 const DEFAULT_CONTEXT: u32 = 8192;
 /// Shortest context that is given without being asked for: less is of little use to anybody.
 const LEAST_CONTEXT: u32 = 2048;
+
+/// The same for embedding models, whose inputs are paragraphs.
+const LEAST_INPUT: u32 = 512;
 
 /// How a model is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,17 +127,23 @@ impl Plan {
             );
         }
         let slots = config.slots.unwrap_or(if small { 16 } else { 4 });
-        // A step has room for a token of every slot.
-        let size = ContextSize { slots, tokens_per_slot: wanted.min(trained), batch: config.batch.max(slots) };
-        Self::of(size, config, file)
+        Self::of(slots, wanted.min(trained), config, file)
     }
 
-    fn of(size: ContextSize, config: &EngineConfig, file: &ModelFile) -> Self {
+    fn of(slots: u32, tokens_per_slot: u32, config: &EngineConfig, file: &ModelFile) -> Self {
+        let embedding = file.embedding().ok().flatten();
+        // A step has room for a token of every slot; for a whole input, where that must be computed in one go.
+        let batch = config.batch.max(if embedding.is_some() { tokens_per_slot } else { slots });
+        let size = ContextSize { slots, tokens_per_slot, batch };
         let gpu_layers = config.gpu_layers().count();
         let weights = file.weight_bytes(gpu_layers);
         let Some(shape) = file.shape() else {
             return Self { size, need: Need { weights, cache: 0, compute: 0 } };
         };
+        if let Some(kind) = embedding {
+            let need = Need { weights, ..Self::for_embedding(shape, size, kind, config) };
+            return Self { size, need };
+        }
         let tokens = u64::from(size.tokens_per_slot).next_multiple_of(CONTEXT_STEP.into());
         let cache = shape.cache_bytes(tokens.saturating_mul(size.slots.into()), config.kv_type.as_tensor());
         let cache = cache.saturating_add(shape.state_bytes.saturating_mul(size.slots.into()));
@@ -144,17 +155,26 @@ impl Plan {
         Self { size, need: Need { weights, cache, compute } }
     }
 
+    /// What vectors take: inputs share one step's memory, and one that looks both ways keeps nothing of it.
+    fn for_embedding(shape: Shape, size: ContextSize, kind: EmbeddingKind, config: &EngineConfig) -> Need {
+        let (tokens, step) = (u64::from(size.batch), u64::from(kind.micro_batch(size.batch)));
+        let cache = if kind.causal { shape.cache_bytes(tokens, config.kv_type.as_tensor()) } else { 0 };
+        let shape = Shape { vocabulary: if kind.causal { shape.vocabulary } else { 0 }, ..shape };
+        Need { weights: 0, cache, compute: shape.compute_bytes(step, 0, tokens) }
+    }
+
     /// The next smaller division of what nobody asked for: first fewer slots, then less context.
     fn smaller(&self, config: &EngineConfig, file: &ModelFile) -> Option<Self> {
         let ContextSize { slots, tokens_per_slot, .. } = self.size;
-        let size = if config.slots.is_none() && slots > 1 {
-            ContextSize { slots: slots / 2, ..self.size }
-        } else if config.context.is_none() && tokens_per_slot > LEAST_CONTEXT {
-            ContextSize { tokens_per_slot: (tokens_per_slot / 2).max(LEAST_CONTEXT), ..self.size }
+        let embeds = matches!(file.embedding(), Ok(Some(_)));
+        let least = if embeds { LEAST_INPUT } else { LEAST_CONTEXT };
+        if config.slots.is_none() && slots > 1 && !embeds {
+            Some(Self::of(slots / 2, tokens_per_slot, config, file))
+        } else if config.context.is_none() && tokens_per_slot > least {
+            Some(Self::of(slots, (tokens_per_slot / 2).max(least), config, file))
         } else {
-            return None;
-        };
-        Some(Self::of(size, config, file))
+            None
+        }
     }
 }
 
