@@ -2,7 +2,7 @@
 //!
 //! They are private to the engine, which brings all of llama.cpp; so their source is compiled in.
 #![no_main]
-#![allow(dead_code, unreachable_pub, reason = "not all of the module is used here")]
+#![allow(dead_code, unused_imports, unreachable_pub, reason = "not all of the module is used here")]
 
 use libfuzzer_sys::fuzz_target;
 
@@ -55,7 +55,7 @@ fuzz_target!(|bytes: &[u8]| {
     let reading = Reading {
         tools: FORMATS[usize::from(mode & 7) % FORMATS.len()],
         one_call: false,
-        thinking: (mode & 8 != 0).then_some(ThinkTags::THINK),
+        thinking: ThinkTags::of_template("</think>").filter(|_| mode & 8 != 0),
         thinking_opened: mode & 16 != 0,
         hide_thinking: mode & 32 != 0,
     };

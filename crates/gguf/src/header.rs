@@ -44,7 +44,7 @@ pub fn read<R: Read + Seek>(file: R) -> Result<Header, GgufError> {
     let version = source.u32("the version")?;
     match version {
         2 | 3 => {}
-        _ if version & 0xffff == 0 => return Err(GgufError::BigEndian),
+        _ if version.trailing_zeros() >= 16 => return Err(GgufError::BigEndian),
         _ => return Err(GgufError::Version(version)),
     }
     let tensors = bounded(source.u64("the number of tensors")?, MAX_TENSORS, "tensors")?;

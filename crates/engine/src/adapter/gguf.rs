@@ -101,7 +101,7 @@ pub(super) struct Entry<'a> {
 
 /// An adapter as a GGUF file.
 pub(super) fn write(architecture: &str, entries: &[Entry<'_>]) -> Vec<u8> {
-    const ALIGNED: usize = ALIGNMENT as usize;
+    let aligned = |length: usize| length.next_multiple_of(usize::try_from(ALIGNMENT).expect("it is small"));
     let mut file = Vec::new();
     let number = |file: &mut Vec<u8>, number: u64| file.extend(number.to_le_bytes());
     let text = |file: &mut Vec<u8>, text: &str| {
@@ -128,9 +128,9 @@ pub(super) fn write(architecture: &str, entries: &[Entry<'_>]) -> Vec<u8> {
         entry.size.iter().for_each(|&size| number(&mut file, size));
         file.extend(0u32.to_le_bytes());
         number(&mut file, offset);
-        offset += (entry.values.len() * 4).next_multiple_of(ALIGNED) as u64;
+        offset += aligned(entry.values.len() * 4) as u64;
     }
-    let pad = |file: &mut Vec<u8>| file.resize(file.len().next_multiple_of(ALIGNED), 0);
+    let pad = |file: &mut Vec<u8>| file.resize(aligned(file.len()), 0);
     pad(&mut file);
     for entry in entries {
         file.extend(entry.values.iter().flat_map(|value| value.to_le_bytes()));

@@ -119,12 +119,11 @@ impl<'model> Embedder<'model> {
             if input.is_empty() || input.len() > self.size.tokens_per_slot as usize {
                 return Err(ContextError::BadLength(input.len()));
             }
-            for (&token, position) in input.iter().zip(0..) {
+            for ((&token, position), left) in input.iter().zip(0..).zip((0..input.len()).rev()) {
                 if token as usize >= self.vocabulary {
                     return Err(ContextError::BadRow(self.batch.n_tokens().unsigned_abs() as usize));
                 }
-                let last = position as usize + 1 == input.len();
-                let wanted = last || !self.kind.takes_last();
+                let wanted = left == 0 || !self.kind.takes_last();
                 self.batch.add(to_llama(token), position, &[slot], wanted).expect("the batch holds `batch` rows");
             }
             ends.push(self.batch.n_tokens() - 1);

@@ -1,5 +1,6 @@
 //! Vectors, compared with what transformers computes for the same weights (`scripts/test-models`).
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -77,7 +78,7 @@ async fn an_answer_has_vllm_s_form() {
     let bytes = BASE64_STANDARD.decode(answer["data"][0]["embedding"].as_str().unwrap()).unwrap();
     let vector: Vec<f32> = bytes.as_chunks().0.iter().map(|&four| f32::from_le_bytes(four)).collect();
     let floats = engine.ask("/v1/embeddings", &json!({"input": "hello", "encoding_format": "float"})).await;
-    assert_eq!(vectors(&floats), [vector.clone()]);
+    assert_eq!(vectors(&floats), std::slice::from_ref(&vector));
     let length: f32 = vector.iter().map(|value| value * value).sum();
     assert!((length - 1.0).abs() < 1e-5);
     answer["data"][0]["embedding"] = "VECTOR".into();
@@ -123,7 +124,7 @@ async fn what_cannot_be_embedded_is_refused_in_vllm_s_words() {
         json!({"input": {"text": "hello"}}),
     ] {
         let error = engine.refused("/v1/embeddings", &body, 400).await;
-        said += &format!("{} | {}\n", error["error"]["message"].as_str().unwrap(), error["error"]["param"]);
+        writeln!(said, "{} | {}", error["error"]["message"].as_str().unwrap(), error["error"]["param"]).unwrap();
     }
     insta::assert_snapshot!(said, @r#"
     1 validation error:
