@@ -45,6 +45,7 @@ mod config;
 mod constraint;
 pub mod demo_model;
 mod llama;
+mod load;
 mod metrics;
 mod output;
 mod request;
@@ -53,6 +54,7 @@ mod sampling;
 mod scheduler;
 mod template;
 
-pub use config::{ENVIRONMENT, EngineArgs, EngineConfig};
+pub use config::{ENVIRONMENT, EngineArgs, EngineConfig, GpuLayers};
+pub use llama::KvType;
 pub use output::ToolParser;
 pub use run::{EngineError, run, service};

@@ -221,6 +221,12 @@ impl Metrics {
         self.request_max_tokens.observe(f64::from(answer.max_tokens));
     }
 
+    /// A complete answer of vectors, after this time.
+    pub(crate) fn embedded(&self, elapsed: Duration) {
+        self.success.get_or_create(&FinishLabels { finished_reason: FinishReason::Stop.as_str() }).inc();
+        self.e2e_seconds.observe(seconds(elapsed));
+    }
+
     /// How full the engine is.
     pub(crate) fn occupancy(&self, running: usize, waiting: usize, cache_share: f64) {
         self.running.set(i64::try_from(running).unwrap_or(i64::MAX));

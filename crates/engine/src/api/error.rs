@@ -8,7 +8,7 @@ use remora_service::ApiError;
 
 use super::state::RETRY_AFTER;
 use crate::request::RequestError;
-use crate::scheduler::{GenerateError, SubmitError};
+use crate::scheduler::{EmbedError, GenerateError, SubmitError};
 
 /// Renders a failure. A class that was not named is the status' own phrase, as vLLM names what its framework refuses.
 pub(crate) fn vllm_dialect(error: &ApiError, _: &str) -> Response {
@@ -73,6 +73,15 @@ impl From<GenerateError> for ApiError {
             GenerateError::Failed => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "engine_failed", error.to_string())
                 .with_kind("InternalServerError"),
             GenerateError::Stopped => stopped(),
+        }
+    }
+}
+
+impl From<EmbedError> for ApiError {
+    fn from(error: EmbedError) -> Self {
+        match error {
+            EmbedError::Submit(error) => error.into(),
+            EmbedError::Failed(error) => error.into(),
         }
     }
 }

@@ -101,9 +101,8 @@ fn guide(fields: &SamplingFields, loaded: &Loaded) -> Result<Option<Guide>, Requ
     Ok(Some(grammars.guide(&constraint).map_err(invalid)?))
 }
 
-/// How many tokens the answer may have: what was asked for, cut to what the context has left.
-fn max_tokens(prompt: usize, wishes: &Wishes, max_model_len: u32) -> Result<u32, RequestError> {
-    let limit = max_model_len as usize;
+/// Refuses a prompt that is empty or does not fit.
+pub(super) fn check_prompt_length(prompt: usize, limit: usize) -> Result<(), RequestError> {
     if prompt == 0 {
         return Err(InvalidParams::new(None, "The decoder prompt cannot be empty").into());
     }
@@ -115,6 +114,13 @@ fn max_tokens(prompt: usize, wishes: &Wishes, max_model_len: u32) -> Result<u32,
         );
         return Err(InvalidParams::new("input_tokens", message).with_value(prompt).into());
     }
+    Ok(())
+}
+
+/// How many tokens the answer may have: what was asked for, cut to what the context has left.
+fn max_tokens(prompt: usize, wishes: &Wishes, max_model_len: u32) -> Result<u32, RequestError> {
+    let limit = max_model_len as usize;
+    check_prompt_length(prompt, limit)?;
     let param = wishes.max_tokens_param;
     if let Some(wanted) = wishes.max_tokens.filter(|&wanted| wanted > i64::from(max_model_len)) {
         let message = format!(

@@ -2,6 +2,7 @@
 
 mod chat;
 mod completion;
+mod embedding;
 mod limits;
 mod tokenize;
 mod tools;
@@ -13,6 +14,7 @@ use crate::template::TemplateError;
 
 pub(crate) use chat::{PreparedChat, prepare_chat};
 pub(crate) use completion::prepare_completion;
+pub(crate) use embedding::prepare_embedding;
 pub(crate) use tokenize::{detokenize, tokenize};
 
 /// Why a request is refused. All of these are the caller's to mend.

@@ -6,6 +6,7 @@ mod adapters;
 mod cancel;
 mod chat;
 mod completions;
+mod embeddings;
 mod errors;
 mod openapi;
 mod prefix;

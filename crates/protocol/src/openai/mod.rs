@@ -2,6 +2,7 @@
 
 mod chat;
 mod completions;
+mod embeddings;
 mod error;
 mod logprobs;
 mod message;
@@ -13,6 +14,7 @@ pub use chat::{ChatChoice, ChatChunk, ChatChunkChoice, ChatCompletion, ChatDelta
 pub use completions::{
     Completion, CompletionChoice, CompletionChunk, CompletionChunkChoice, CompletionRequest, Prompt,
 };
+pub use embeddings::{Embedding, EmbeddingRequest, EmbeddingResponse, EmbeddingVector, EncodingFormat};
 pub use error::{BodyError, ErrorBody, ErrorDetail, RequestBody, parse_body};
 pub use logprobs::{ChatLogprobs, CompletionLogprobs, TokenLogprob, TopLogprob};
 pub use message::{ChatMessage, ContentPart, FunctionCall, FunctionDelta, MessageContent, ToolCall, ToolCallDelta};

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::adapters::HeldAdapter;
+use super::embedding::EmbedJob;
 use super::prefix::{self, Choice, Held};
 use super::request::GenerateError;
 use super::running::{Job, Running};
@@ -81,6 +82,8 @@ impl Decoder for Context<'_> {
 pub(super) enum Command {
     /// Generate an answer.
     Generate(Box<Job>),
+    /// Make vectors of texts, where the model is made for it.
+    Embed(Box<EmbedJob>),
     /// Load an adapter, which is handed back when it is in.
     Load { adapter: HeldAdapter, gguf: Vec<u8>, answer: oneshot::Sender<Result<HeldAdapter, AdapterLoadError>> },
     /// Free an adapter that nobody holds any more, and then drop the sender.
@@ -165,6 +168,11 @@ impl<'a, D: Decoder> Worker<'a, D> {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Generate(job) => self.queue.push_back(*job),
+            // Its route keeps it away from a model that generates; unheard, it ends as if the engine had stopped.
+            Command::Embed(job) => {
+                self.links.waiting.fetch_sub(1, Ordering::Relaxed);
+                drop(job);
+            }
             Command::Load { adapter, gguf, answer } => {
                 let loaded = self.decoder.load_adapter(adapter.id(), &gguf).map(|()| adapter);
                 // Whoever asked may be gone; the adapter, dropped unheard, then asks to be freed.

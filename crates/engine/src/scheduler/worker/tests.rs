@@ -119,7 +119,7 @@ fn run(requests: Vec<GenerateRequest>, batch: usize, fail_at: Option<usize>) -> 
         })
         .collect();
     drop(jobs);
-    let size = ContextSize { slots: 2, tokens_per_slot: 64, batch: 8, threads: 1 };
+    let size = ContextSize { slots: 2, tokens_per_slot: 64, batch: 8 };
     let links = Links {
         commands: received,
         waiting: waiting.clone(),
@@ -210,7 +210,7 @@ fn those_who_left_while_waiting_are_passed_over() {
         abandon: Arc::default(),
         metrics: Arc::new(Metrics::new()),
     };
-    let size = ContextSize { slots: 2, tokens_per_slot: 64, batch: 8, threads: 1 };
+    let size = ContextSize { slots: 2, tokens_per_slot: 64, batch: 8 };
     Worker::new(script, &Vocabulary::of(&TEXTS), size, links).run();
     assert_eq!((waiting.load(Ordering::Relaxed), steps.lock().unwrap().len()), (0, 0));
 }
@@ -245,7 +245,7 @@ fn a_batch_is_for_one_adapter_which_is_freed_when_nobody_holds_it() {
         metrics: Arc::new(Metrics::new()),
     };
     let worker = std::thread::spawn(move || {
-        let size = ContextSize { slots: 2, tokens_per_slot: 64, batch: 8, threads: 1 };
+        let size = ContextSize { slots: 2, tokens_per_slot: 64, batch: 8 };
         Worker::new(script, &Vocabulary::of(&TEXTS), size, links).run();
     });
     for answer in answers {
