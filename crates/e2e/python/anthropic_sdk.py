@@ -53,7 +53,7 @@ def models_are_listed_and_found():
 def an_answer_comes_whole():
     message = ask(HELLO)
     assert (message.type, message.role, message.stop_reason) == ("message", "assistant", "end_turn"), message
-    assert message.id.startswith("msg_") and message._request_id, message
+    assert message.id.startswith("msg_"), message
     assert [block.type for block in message.content] == ["text"]
     assert "Remora" in message.content[0].text, message.content
     assert total(message.usage) > 0 and message.usage.output_tokens > 0
@@ -186,10 +186,10 @@ def running_requests():
 
 def errors_have_their_classes():
     error = expect(anthropic.NotFoundError, model="nobody")
-    assert error.body["error"]["type"] == "not_found_error" and error.request_id, error
+    assert error.body["error"]["type"] == "not_found_error" and error.body["request_id"], error.body
     error = expect(anthropic.BadRequestError, extra_body={"temperature": -1})
     assert error.body["error"]["type"] == "invalid_request_error", error.body
-    expect(anthropic.BadRequestError, messages=[{"role": "wibble", "content": "x"}])
+    expect(anthropic.BadRequestError, messages=[{"role": "user", "content": [{"type": "text"}]}])
     with_key = client.with_options(api_key="rmr_00000000_" + "0" * 64)
     error = expect(anthropic.AuthenticationError, asker=with_key)
     assert error.body["error"]["type"] == "authentication_error", error.body

@@ -66,8 +66,10 @@ pub(super) async fn answer(gateway: &Client, model: &str, limit: Duration) -> an
 
 /// One stream: when its first token came, and how fast the others did.
 pub(super) async fn stream(gateway: &Client, model: &str, limit: Duration) -> anyhow::Result<Found> {
+    // Longer than a greeting: small models are done with one in a single piece.
+    let messages = json!([{"role": "user", "content": "count to 20"}]);
     let question = json!({
-        "model": model, "messages": say_hello(), "max_tokens": 128,
+        "model": model, "messages": messages, "max_tokens": 128,
         "stream": true, "stream_options": {"include_usage": true},
     });
     let began = Instant::now();
@@ -169,9 +171,9 @@ pub(super) async fn message(
     let found = Found::new(quoted(text), json!({"usage": answer["usage"]}))?;
     // What came out of a cache counts as well.
     let parts = ["input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"];
-    let used: Option<u64> = answer["usage"]["input_tokens"].as_u64().map(|_| {
-        parts.iter().filter_map(|part| answer["usage"][*part].as_u64()).sum()
-    });
+    let used: Option<u64> = answer["usage"]["input_tokens"]
+        .as_u64()
+        .map(|_| parts.iter().filter_map(|part| answer["usage"][*part].as_u64()).sum());
     Ok(match (counted, used) {
         (Some(counted), Some(used)) if counted != used => {
             found.but(format!("count_tokens said {counted} tokens, the message had {used}"))
