@@ -83,8 +83,8 @@ async fn written_settings_are_there_once_and_the_old_ones_beside_them() {
 #[tokio::test]
 async fn a_key_is_named_and_never_written_nor_shown() {
     let (up, home) = (Up::ready().await, tempfile::tempdir().unwrap());
-    let created = remora(&home, &[], &["key", "create", "--name", "laptop", "--role", "use", "--server", up.gateway()]);
-    let created = stdout(&created.await);
+    let create = ["key", "create", "--name", "laptop", "--role", "use", "--server", up.gateway()];
+    let created = stdout(&remora(&home, &[], &create).await);
     let key = created.trim();
     assert!(key.starts_with("rmr_"), "{created}");
     // Somebody put one in by hand.
