@@ -10,6 +10,7 @@ mod client;
 pub mod control;
 pub mod engine;
 pub mod engines;
+pub mod gateway;
 pub mod identity;
 pub mod status;
 mod usage;

@@ -6,9 +6,11 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::agent::AgentCommand;
 use crate::commands::audit::AuditArgs;
+use crate::commands::connect::ConnectArgs;
 use crate::commands::credential::CredentialCommand;
 use crate::commands::ctl::CtlCommand;
 use crate::commands::key::KeyCommand;
+use crate::commands::test::TestArgs;
 use crate::commands::up::UpArgs;
 use crate::commands::usage::UsageArgs;
 
@@ -47,6 +49,10 @@ pub(crate) enum Command {
         #[arg(long, global = true, value_name = "PATH")]
         socket: Option<PathBuf>,
     },
+    /// Print the settings with which another program reaches the gateway, or write them into its file
+    Connect(ConnectArgs),
+    /// Check a gateway the way its clients use it, with timings
+    Test(TestArgs),
     /// List, inspect, check and fetch agent bundles
     Agent {
         #[command(subcommand)]

@@ -38,6 +38,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Engine(args) => commands::engine::run(args).await,
         Command::Status => commands::status::run(&servers, json).await,
         Command::Ctl { command, socket } => commands::ctl::run(command, socket.as_deref(), &servers, json).await,
+        Command::Connect(args) => commands::connect::run(args, &servers, json).await,
+        Command::Test(args) => commands::test::run(args, &servers, json).await,
         Command::Agent { command, server } => commands::agent::run(command, &server, &servers, json).await,
         Command::Key { command, server } => commands::key::run(command, &server, &servers, json).await,
         Command::Whoami { server } => commands::whoami::run(&server, &servers, json).await,
