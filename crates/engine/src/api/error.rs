@@ -62,6 +62,10 @@ impl From<SubmitError> for ApiError {
                     .with_kind("RateLimitError")
                     .with_retry_after(RETRY_AFTER)
             }
+            SubmitError::TooMany { .. } => {
+                let message = format!("Too many answers: {error} (--max-queue).");
+                Self::bad_request("too_many_answers", message).with_kind("BadRequestError").with_param("n")
+            }
             SubmitError::Stopped => stopped(),
         }
     }

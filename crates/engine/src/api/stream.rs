@@ -25,17 +25,17 @@ impl Events {
     }
 }
 
-/// How one kind of answer is told in events.
+/// How one kind of answers is told in events.
 pub(super) trait Chunks: Send + 'static {
-    /// Tells a step.
-    fn step(&mut self, delta: Delta, events: &mut Events);
-    /// Tells what comes after the last step.
+    /// Tells a step of an answer.
+    fn step(&mut self, answer: usize, delta: Delta, events: &mut Events);
+    /// Tells what comes after the last step of all answers.
     fn end(&mut self, events: &mut Events);
 }
 
-/// The answer as a response, which begins at once: what follows may take as long as the queue is.
+/// The answers as a response, which begins at once: what follows may take as long as the queue is.
 ///
-/// Dropping the response drops the generation, which frees its slot.
+/// Dropping the response drops the generation, which frees its slots.
 pub(super) fn respond(generation: Generation, chunks: impl Chunks) -> Response {
     let state = Telling { generation: Some(generation), chunks, events: Events::default() };
     let body = stream::unfold(state, |mut state| async move {
@@ -47,7 +47,7 @@ pub(super) fn respond(generation: Generation, chunks: impl Chunks) -> Response {
 }
 
 struct Telling<C> {
-    /// None once the answer is complete.
+    /// None once the answers are complete.
     generation: Option<Generation>,
     chunks: C,
     events: Events,
@@ -61,16 +61,12 @@ impl<C: Chunks> Telling<C> {
             }
             let generation = self.generation.as_mut()?;
             match generation.next().await {
-                Some(Ok(delta)) => {
-                    let last = delta.finish.is_some();
-                    self.chunks.step(delta, &mut self.events);
-                    if last {
-                        self.chunks.end(&mut self.events);
-                        self.finish();
-                    }
-                }
+                Some(Ok((answer, delta))) => self.chunks.step(answer, delta, &mut self.events),
                 Some(Err(error)) => self.fail(&error),
-                None => self.fail(&GenerateError::Stopped),
+                None => {
+                    self.chunks.end(&mut self.events);
+                    self.finish();
+                }
             }
         }
     }
@@ -97,7 +93,7 @@ mod tests {
     struct Texts;
 
     impl Chunks for Texts {
-        fn step(&mut self, delta: Delta, events: &mut Events) {
+        fn step(&mut self, _: usize, delta: Delta, events: &mut Events) {
             events.push(&delta.text);
         }
 
@@ -109,10 +105,10 @@ mod tests {
     async fn told(steps: Vec<Result<Delta, GenerateError>>) -> String {
         let (deltas, received) = mpsc::unbounded_channel();
         for step in steps {
-            deltas.send(step).unwrap();
+            deltas.send((0, step)).unwrap();
         }
         drop(deltas);
-        let body = respond(Generation::of(received), Texts).into_body().collect().await.unwrap();
+        let body = respond(Generation::new(received, 1), Texts).into_body().collect().await.unwrap();
         String::from_utf8(body.to_bytes().to_vec()).unwrap()
     }
 

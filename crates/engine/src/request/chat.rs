@@ -1,11 +1,11 @@
 //! Chat requests.
 
-use remora_protocol::openai::{ChatMessage, ChatRequest};
+use remora_protocol::openai::{ChatMessage, ChatRequest, MessageContent};
 use serde_json::{Map, Value};
 
+use super::RequestError;
 use super::limits::{Wishes, check_supported, check_text_length, finish};
 use super::tools::{Calls, calls};
-use super::{RequestError, not_supported};
 use crate::llama::Token;
 use crate::output::{Reading, ToolFormat, ToolParser};
 use crate::sampling::InvalidParams;
@@ -18,6 +18,8 @@ pub(crate) struct PreparedChat {
     pub(crate) generate: GenerateRequest,
     /// What to look for in the answer.
     pub(crate) reading: Reading,
+    /// What stands before the answer; nothing unless it was asked for.
+    pub(crate) echo: String,
 }
 
 /// Checks a chat request and makes its prompt. Takes time with a long one: not for an async thread.
@@ -46,7 +48,7 @@ pub(crate) fn prepare_chat(
     let mut generate = finish(prompt, &request.sampling, &wishes, loaded)?;
     if generate.guide.is_some() {
         // The answer has the form that was asked for, from its first character on.
-        return Ok(PreparedChat { generate, reading: Reading::default() });
+        return Ok(PreparedChat { generate, reading: Reading::default(), echo: echo(request) });
     }
     let template = loaded.template.as_ref()?;
     let written = || parser.map_or(template.tools(), ToolParser::format);
@@ -61,7 +63,7 @@ pub(crate) fn prepare_chat(
     };
     generate.shown = template.shown(reading);
     generate.stops.extend(tools.and_then(ToolFormat::stop).map(str::to_owned));
-    Ok(PreparedChat { generate, reading })
+    Ok(PreparedChat { generate, reading, echo: echo(request) })
 }
 
 /// The text of a conversation.
@@ -93,6 +95,18 @@ pub(super) fn check_template(template: Option<&str>, kwargs: Option<&Map<String,
     Err(RequestError::Template(message.into()))
 }
 
+/// With `echo`, the last message that is the assistant's own.
+fn echo(request: &ChatRequest) -> String {
+    let last = request.messages.last().filter(|last| request.echo == Some(true) && last.role == "assistant");
+    match last.and_then(|message| message.content.as_ref()) {
+        Some(MessageContent::Text(text)) => text.clone(),
+        Some(MessageContent::Parts(parts)) => {
+            parts.iter().filter_map(|part| part.text.as_deref()).collect::<Vec<_>>().join("\n")
+        }
+        None => String::new(),
+    }
+}
+
 fn continues(request: &ChatRequest) -> bool {
     request.continue_final_message.unwrap_or(false)
 }
@@ -110,9 +124,6 @@ fn check(request: &ChatRequest) -> Result<Calls, RequestError> {
     }
     if request.stream_options.is_some() && request.stream != Some(true) {
         return refuse(Some("stream_options"), "Stream options can only be defined when `stream=True`.");
-    }
-    if request.echo == Some(true) {
-        return Err(not_supported("echo", "echo"));
     }
     check_template(request.chat_template.as_deref(), request.chat_template_kwargs.as_ref())?;
     check_logprobs(request)?;

@@ -10,6 +10,8 @@ use crate::scheduler::{CachedTokens, GenerateRequest, Loaded};
 
 /// Most stop texts; vLLM's own limit is 4, `OpenAI`'s too, and agents send more.
 const MAX_STOPS: usize = 16;
+/// Most answers to a prompt; `OpenAI`'s limit. vLLM's own, 16384, would fill the queue with one request.
+const MAX_ANSWERS: i64 = 128;
 /// Most candidates per token, as in vLLM.
 const MAX_LOGPROBS: i64 = 20;
 
@@ -28,8 +30,8 @@ pub(super) fn check_supported(fields: &SamplingFields) -> Result<(), RequestErro
     if let Some(n) = fields.n.filter(|&n| n < 1) {
         return Err(InvalidParams::new(None, format!("n must be at least 1, got {n}.")).into());
     }
-    if fields.n.is_some_and(|n| n > 1) {
-        return Err(not_supported("n", "n greater than 1"));
+    if let Some(n) = fields.n.filter(|&n| n > MAX_ANSWERS) {
+        return Err(InvalidParams::new(None, format!("n must be at most {MAX_ANSWERS}, got {n}.")).into());
     }
     if fields.use_beam_search == Some(true) {
         return Err(not_supported("use_beam_search", "Beam search"));
@@ -72,6 +74,9 @@ pub(super) fn finish(
     let vocabulary = loaded.model.vocabulary();
     let max_tokens = max_tokens(prompt.len(), wishes, loaded.max_model_len)?;
     let sampling = SamplingParams::new(fields, &loaded.defaults, vocabulary)?;
+    if let Some(n) = fields.n.filter(|&n| n > 1 && sampling.is_greedy()) {
+        return Err(InvalidParams::new(None, format!("n must be 1 when using greedy sampling, got {n}.")).into());
+    }
     Ok(GenerateRequest {
         sampling,
         max_tokens,

@@ -12,7 +12,7 @@ use crate::sampling::InvalidParams;
 use crate::template::TemplateError;
 
 pub(crate) use chat::{PreparedChat, prepare_chat};
-pub(crate) use completion::prepare_completion;
+pub(crate) use completion::{Echo, PreparedCompletion, prepare_completion};
 pub(crate) use tokenize::{detokenize, tokenize};
 
 /// Why a request is refused. All of these are the caller's to mend.

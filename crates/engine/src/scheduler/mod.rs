@@ -26,7 +26,7 @@ pub(crate) use adapters::{AdapterLimits, Adapters, AdaptersError, HeldAdapter, L
 pub(crate) use request::{
     CachedTokens, Delta, Finish, GenerateError, GenerateRequest, GeneratedToken, Generation, SubmitError,
 };
-use running::Job;
+use running::{Deltas, Job};
 use worker::{Command, Links, Worker};
 
 /// What the engine is doing.
@@ -120,18 +120,22 @@ impl Engine {
         self.state.clone()
     }
 
-    /// Queues a request.
-    pub(crate) fn submit(&self, request: GenerateRequest) -> Result<Generation, SubmitError> {
+    /// Queues the answers of one request: all of them or none.
+    pub(crate) fn submit(&self, requests: Vec<GenerateRequest>) -> Result<Generation, SubmitError> {
         let Shared { waiting, max_queue, .. } = &*self.shared;
-        let one_more = |waiting: usize| (waiting < *max_queue).then_some(waiting + 1);
-        waiting
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
-            .map_err(|_| SubmitError::QueueFull(*max_queue))?;
-        let (deltas, received) = mpsc::unbounded_channel();
-        let job = Job { request, deltas, arrived: Instant::now() };
+        let (answers, most) = (requests.len(), *max_queue);
+        if answers > most.max(1) {
+            return Err(SubmitError::TooMany { asked: answers, most });
+        }
+        let so_many_more = |waiting: usize| (waiting + answers <= most).then_some(waiting + answers);
+        waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, so_many_more).map_err(SubmitError::QueueFull)?;
+        let (steps, received) = mpsc::unbounded_channel();
+        let arrived = Instant::now();
+        let job = |(answer, request)| Job { request, deltas: Deltas { steps: steps.clone(), answer }, arrived };
+        let jobs = requests.into_iter().enumerate().map(job).collect();
         let commands = self.commands().ok_or(SubmitError::Stopped)?;
-        commands.send(Command::Generate(Box::new(job))).map_err(|_| SubmitError::Stopped)?;
-        Ok(Generation { deltas: received })
+        commands.send(Command::Generate(jobs)).map_err(|_| SubmitError::Stopped)?;
+        Ok(Generation::new(received, answers))
     }
 
     /// Loads an adapter from the content of a GGUF file that this program made. Beside it comes what is closed when its

@@ -107,9 +107,11 @@ async fn what_is_not_done_yet_is_refused_rather_than_ignored() {
     let tool = json!({"type": "function", "function": {"name": "read", "parameters": {}}});
     let fields = [
         json!({"n": 2}),
+        json!({"n": 129}),
+        json!({"n": 0}),
         json!({"tools": [tool], "tool_choice": "required"}),
         json!({"tools": [tool], "tool_choice": {"type": "function", "function": {"name": "read"}}}),
-        json!({"echo": true}),
+        json!({"prompt_logprobs": 1}),
     ];
     let requests = fields.into_iter().map(|fields| with(chat("hello"), fields)).collect();
     insta::assert_snapshot!(refusals(&engine, "/v1/chat/completions", requests).await, @r#"
@@ -120,9 +122,9 @@ async fn what_is_not_done_yet_is_refused_rather_than_ignored() {
     "#);
     let base = json!({"prompt": "hello"});
     let fields = [
-        json!({"prompt": ["a", "b"]}),
         json!({"best_of": 2}),
-        json!({"echo": true}),
+        json!({"echo": true, "logprobs": 1}),
+        json!({"prompt": ["a", "b"], "max_tokens": 0}),
         json!({"suffix": "x"}),
         json!({"prompt_logprobs": 1}),
         json!({"prompt": ""}),

@@ -11,6 +11,7 @@ mod openapi;
 mod prefix;
 mod probes;
 mod sampling;
+mod several;
 mod streams;
 mod structured;
 mod support;
