@@ -10,6 +10,7 @@ mod logprobs;
 mod models;
 mod probes;
 mod reply;
+mod responses;
 mod state;
 mod stream;
 mod tokenize;
@@ -27,6 +28,7 @@ pub(crate) fn routes(state: ApiState) -> Routes {
     Routes::new("llama.cpp behind vLLM's HTTP API.")
         .route(usable, routes!(chat::chat_completions))
         .route(usable, routes!(completions::completions))
+        .route(usable, routes!(responses::responses))
         .route(usable, routes!(models::models))
         .route(usable, routes!(models::model))
         .route(usable, routes!(adapters::load))

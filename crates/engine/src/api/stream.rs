@@ -23,21 +23,37 @@ impl Events {
     pub(super) fn push<T: Serialize>(&mut self, event: &T) {
         self.0.push_back(sse::data(event).expect("wire types are plain data"));
     }
+
+    /// Adds one with a name.
+    pub(super) fn push_named<T: Serialize>(&mut self, name: &str, event: &T) {
+        self.0.push_back(sse::event(name, event).expect("wire types are plain data"));
+    }
 }
 
 /// How one kind of answers is told in events.
 pub(super) trait Chunks: Send + 'static {
+    /// What ends every stream, whether it went well or not.
+    const LAST: &'static [u8] = sse::DONE;
+
+    /// Tells what comes before the first step.
+    fn begin(&mut self, _: &mut Events) {}
     /// Tells a step of an answer.
     fn step(&mut self, answer: usize, delta: Delta, events: &mut Events);
     /// Tells what comes after the last step of all answers.
     fn end(&mut self, events: &mut Events);
+    /// Tells that the answers broke off.
+    fn fail(&mut self, error: &GenerateError, events: &mut Events) {
+        events.push(&stream_error(error));
+    }
 }
 
 /// The answers as a response, which begins at once: what follows may take as long as the queue is.
 ///
 /// Dropping the response drops the generation, which frees its slots.
-pub(super) fn respond(generation: Generation, chunks: impl Chunks) -> Response {
-    let state = Telling { generation: Some(generation), chunks, events: Events::default() };
+pub(super) fn respond(generation: Generation, mut chunks: impl Chunks) -> Response {
+    let mut events = Events::default();
+    chunks.begin(&mut events);
+    let state = Telling { generation: Some(generation), chunks, events };
     let body = stream::unfold(state, |mut state| async move {
         let event = state.next().await?;
         Some((Ok::<_, Infallible>(event), state))
@@ -72,12 +88,14 @@ impl<C: Chunks> Telling<C> {
     }
 
     fn fail(&mut self, error: &GenerateError) {
-        self.events.push(&stream_error(error));
+        self.chunks.fail(error, &mut self.events);
         self.finish();
     }
 
     fn finish(&mut self) {
-        self.events.0.push_back(Bytes::from_static(sse::DONE));
+        if !C::LAST.is_empty() {
+            self.events.0.push_back(Bytes::from_static(C::LAST));
+        }
         self.generation = None;
     }
 }

@@ -4,6 +4,7 @@
 //! vocabulary, where llama.cpp's own grammars take tens, and it refuses what it cannot hold where llama.cpp weakens it
 //! silently. It is driven by hand rather than through llama.cpp's sampler, which drops the constraint after an error.
 
+mod calls;
 mod request;
 
 use std::fmt;
@@ -15,7 +16,9 @@ use llguidance::{Matcher, ParserFactory};
 use serde_json::{Value, json};
 
 use crate::llama::{Token, Vocabulary};
+use crate::output::ToolFormat;
 
+pub(crate) use calls::{Before, Function};
 pub(crate) use request::{InvalidConstraint, constraint_of};
 
 /// What an answer must look like.
@@ -29,9 +32,22 @@ pub(crate) enum Constraint {
     Choice(Vec<String>),
     /// A sentence of this grammar, in Lark's notation.
     Lark(String),
+    /// Calls of functions, in a model's own format; a grammar.
+    Calls(String),
 }
 
 impl Constraint {
+    /// Calls of these functions: at least one, and with `one` no more. `control` knows the model's control tokens.
+    pub(crate) fn calls(
+        format: ToolFormat,
+        functions: &[Function],
+        one: bool,
+        before: Before,
+        control: impl Fn(&str) -> Option<Token>,
+    ) -> Self {
+        Self::Calls(calls::grammar(format, functions, one, before, control))
+    }
+
     /// Any JSON object.
     pub(crate) fn any_object() -> Self {
         Self::Schema(json!({"type": "object"}))
@@ -46,7 +62,7 @@ impl Constraint {
                 let texts: Vec<_> = texts.iter().map(|text| Value::from(text.as_str()).to_string()).collect();
                 TopLevelGrammar::from_lark(format!("start: {}", texts.join(" | ")))
             }
-            Self::Lark(grammar) => TopLevelGrammar::from_lark(grammar.clone()),
+            Self::Lark(grammar) | Self::Calls(grammar) => TopLevelGrammar::from_lark(grammar.clone()),
         }
     }
 }
@@ -189,7 +205,7 @@ mod tests {
     }
 
     /// Whether a text, character by character, is allowed, and whether it may end there.
-    fn takes(constraint: &Constraint, text: &str) -> (bool, bool) {
+    pub(super) fn takes(constraint: &Constraint, text: &str) -> (bool, bool) {
         let (grammars, vocabulary) = grammars();
         let mut guide = grammars.guide(constraint).unwrap();
         for byte in text.bytes() {

@@ -4,8 +4,8 @@ use remora_protocol::openai::{ChatMessage, ChatRequest, MessageContent};
 use serde_json::{Map, Value};
 
 use super::RequestError;
-use super::limits::{Wishes, check_supported, check_text_length, finish};
-use super::tools::{Calls, calls};
+use super::limits::{Wishes, check_supported, check_text_length, finish, guide};
+use super::tools::{Calls, calls, forced_guide};
 use crate::llama::Token;
 use crate::output::{Reading, ToolFormat, ToolParser};
 use crate::sampling::InvalidParams;
@@ -44,26 +44,47 @@ pub(crate) fn prepare_chat(
     };
     let wants_logprobs = request.logprobs.unwrap_or(false);
     let logprobs = wants_logprobs.then(|| request.top_logprobs.unwrap_or(0));
-    let wishes = Wishes { max_tokens, max_tokens_param, logprobs };
+    let end = pieces.last().map_or("", String::as_str);
+    let (reading, guide) = match reading(request, &calls, parser, end, loaded)? {
+        reading if reading.forced.is_some() => (reading, Some(forced_guide(request, &calls, reading, end, loaded)?)),
+        reading => match guide(&request.sampling, loaded)? {
+            // The answer has the form that was asked for, from its first character on.
+            Some(guide) => (Reading::default(), Some(guide)),
+            None => (reading, None),
+        },
+    };
+    let wishes = Wishes { max_tokens, max_tokens_param, logprobs, guide };
     let mut generate = finish(prompt, &request.sampling, &wishes, loaded)?;
-    if generate.guide.is_some() {
-        // The answer has the form that was asked for, from its first character on.
-        return Ok(PreparedChat { generate, reading: Reading::default(), echo: echo(request) });
-    }
+    generate.shown = loaded.template.as_ref()?.shown(reading);
+    generate.stops.extend(reading.tools.and_then(ToolFormat::stop).map(str::to_owned));
+    Ok(PreparedChat { generate, reading, echo: echo(request) })
+}
+
+/// What to look for in the answer to a prompt that ends with this.
+fn reading(
+    request: &ChatRequest,
+    calls: &Calls,
+    parser: Option<ToolParser>,
+    end: &str,
+    loaded: &Loaded,
+) -> Result<Reading, RequestError> {
     let template = loaded.template.as_ref()?;
-    let written = || parser.map_or(template.tools(), ToolParser::format);
-    let tools = if calls == Calls::Auto { written() } else { None };
+    let written = parser.map_or(template.tools(), ToolParser::format);
+    let forced = calls.forced();
+    let tools = match calls {
+        Calls::None => None,
+        Calls::Auto => written,
+        Calls::Required | Calls::Named(_) => Some(written.map_or(ToolFormat::Hermes, ToolFormat::held)),
+    };
     let thinking = template.thinking();
-    let reading = Reading {
+    Ok(Reading {
         tools,
         one_call: request.parallel_tool_calls == Some(false),
+        forced,
         thinking,
-        thinking_opened: thinking.zip(pieces.last()).is_some_and(|(tags, prompt)| tags.opened_by(prompt)),
+        thinking_opened: thinking.is_some_and(|tags| tags.opened_by(end)),
         hide_thinking: request.include_reasoning == Some(false),
-    };
-    generate.shown = template.shown(reading);
-    generate.stops.extend(tools.and_then(ToolFormat::stop).map(str::to_owned));
-    Ok(PreparedChat { generate, reading, echo: echo(request) })
+    })
 }
 
 /// The text of a conversation.

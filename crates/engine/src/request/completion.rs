@@ -2,7 +2,7 @@
 
 use remora_protocol::openai::{CompletionRequest, Prompt};
 
-use super::limits::{Wishes, check_supported, check_text_length, finish};
+use super::limits::{Wishes, check_supported, check_text_length, finish, guide};
 use super::{RequestError, not_supported};
 use crate::llama::Token;
 use crate::sampling::InvalidParams;
@@ -55,6 +55,7 @@ pub(crate) fn prepare_completion(
         max_tokens: Some(if only { 1 } else { request.max_tokens.unwrap_or(MAX_TOKENS) }),
         max_tokens_param: "max_tokens",
         logprobs: request.logprobs,
+        guide: guide(&request.sampling, loaded)?,
     };
     let prompts = prompts(request, loaded)?;
     // Who gets the tokens gets no text, as in vLLM.

@@ -3,7 +3,7 @@
 use remora_protocol::openai::{BodyError, SamplingFields};
 
 use super::{RequestError, not_supported};
-use crate::constraint::{Guide, InvalidConstraint, constraint_of};
+use crate::constraint::{Grammars, Guide, InvalidConstraint, constraint_of};
 use crate::llama::{Token, Vocabulary};
 use crate::sampling::{InvalidParams, SamplingParams, out_of_vocabulary};
 use crate::scheduler::{CachedTokens, GenerateRequest, Loaded};
@@ -23,6 +23,8 @@ pub(super) struct Wishes {
     pub(super) max_tokens_param: &'static str,
     /// Candidates per token, if log probabilities are wanted.
     pub(super) logprobs: Option<i64>,
+    /// The form of the answer, if it has to have one.
+    pub(super) guide: Option<Guide>,
 }
 
 /// Refuses what cannot be done, before any work is put into the prompt.
@@ -88,7 +90,7 @@ pub(super) fn finish(
         skip_special: fields.skip_special_tokens.unwrap_or(true),
         shown: Vec::new(),
         logprobs: logprobs(wishes.logprobs, vocabulary)?,
-        guide: guide(fields, loaded)?,
+        guide: wishes.guide.clone(),
         adapter: None,
         cached: CachedTokens::default(),
         prompt,
@@ -96,14 +98,16 @@ pub(super) fn finish(
 }
 
 /// What holds the answer to the form that was asked for.
-fn guide(fields: &SamplingFields, loaded: &Loaded) -> Result<Option<Guide>, RequestError> {
+pub(super) fn guide(fields: &SamplingFields, loaded: &Loaded) -> Result<Option<Guide>, RequestError> {
     let invalid = |InvalidConstraint { param, message }| InvalidParams::new(param, message);
     let Some(constraint) = constraint_of(fields).map_err(invalid)? else { return Ok(None) };
-    let Some(grammars) = loaded.grammars() else {
-        let message = "this model has no token that ends an answer, so no answer of it can be constrained";
-        return Err(InvalidParams::new(None, message).into());
-    };
-    Ok(Some(grammars.guide(&constraint).map_err(invalid)?))
+    Ok(Some(grammars(loaded)?.guide(&constraint).map_err(invalid)?))
+}
+
+/// What makes guides.
+pub(super) fn grammars(loaded: &Loaded) -> Result<&Grammars, RequestError> {
+    let message = "this model has no token that ends an answer, so no answer of it can be constrained";
+    loaded.grammars().ok_or_else(|| InvalidParams::new(None, message).into())
 }
 
 /// How many tokens the answer may have: what was asked for, cut to what the context has left.

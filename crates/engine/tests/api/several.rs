@@ -13,7 +13,7 @@ const COMPLETIONS: &str = "/v1/completions";
 /// A request that is drawn, not greedy.
 fn drawn(fields: Value) -> Value {
     let long = "Tell me about Remora, please. ".repeat(12);
-    with(with(chat(&long), json!({"temperature": 1.0, "seed": 7, "max_tokens": 12})), fields)
+    with(with(chat(&long), json!({"temperature": 2.0, "seed": 7, "max_tokens": 24})), fields)
 }
 
 fn texts(answer: &Value) -> Vec<&str> {

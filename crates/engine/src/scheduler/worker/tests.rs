@@ -199,7 +199,8 @@ fn a_prompt_that_is_being_computed_is_waited_for() {
     assert_eq!(outcome.answers[0], ended("abcd", FinishReason::Stop, None));
     assert_eq!(outcome.answers[1], ended("bcd", FinishReason::Stop, None));
     assert_eq!(outcome.answers[2], ended("abcd", FinishReason::Stop, None), "who need not wait goes ahead");
-    assert!(outcome.steps[0].iter().any(|row| row.slot == 1), "in the slot that is free meanwhile");
+    let second = rows.iter().find(|row| row.slot == 1).unwrap();
+    assert_eq!(second.position, 0, "in the slot that is free meanwhile");
 }
 
 #[test]
