@@ -3,13 +3,14 @@
 //! They are held to the format that the model was trained on, tags and all, and only their arguments to the function's
 //! schema. vLLM forces a bare JSON list instead, whatever the model: a form that most models have never seen after their
 //! tools were described, and in which small ones choose worse functions. What the client sees is the same, since calls
-//! are found in the text in either case. A model whose format is not known, or is not JSON, gets the one of Hermes.
+//! are found in the text in either case. A model whose format is not known gets the one of Hermes.
 
 use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
 use super::compact;
+use super::gemma::Gemma;
 use crate::llama::Token;
 use crate::output::{ThinkTags, ToolFormat};
 
@@ -67,59 +68,84 @@ pub(crate) enum Before {
 }
 
 /// The grammar, in Lark's notation: at least one call, and with `one` no more. Tags that are control tokens of the model
-/// (`control` knows them) are such.
+/// (`control` knows them) are such. None where the format cannot be held to a function's schema; JSON always can.
 pub(super) fn grammar(
     format: ToolFormat,
     functions: &[Function],
     one: bool,
     before: Before,
     control: impl Fn(&str) -> Option<Token>,
-) -> String {
+) -> Option<String> {
     let tag = |tag: &str| control(tag).map_or_else(|| literal(tag), |token| format!("<[{token}]>"));
-    let mut lark = String::new();
-    let mut rule = |name: &str, body: String| writeln!(lark, "{name}: {body}").expect("a String takes everything");
+    let mut rules = Rules::default();
     let several = |separator: &str| if one { "call".to_owned() } else { format!("call ({separator} call)*") };
+    let is_named = control(ARGS).is_some();
     let calls = match format {
-        ToolFormat::Hermes | ToolFormat::FunctionGemma => several("\"\\n\""),
+        ToolFormat::Hermes => several("\"\\n\""),
         ToolFormat::Llama3Json => several("\"; \""),
-        ToolFormat::Mistral if control(ARGS).is_some() => several(""),
+        ToolFormat::FunctionGemma => several(""),
+        ToolFormat::Mistral if is_named => several(""),
         ToolFormat::Mistral => format!("{} \" \"? \"[\" {} \"]\"", tag(TOOL_CALLS), several("\", \"")),
     };
-    match before {
-        Before::Nothing => rule("start", calls),
-        Before::MayThink(tags) => rule("start", format!("({} thought)? {calls}", tag(tags.opening()))),
-        Before::Thinks(_) => rule("start", format!("thought {calls}")),
-    }
-    if let Before::MayThink(tags) | Before::Thinks(tags) = before {
-        match control(tags.closing()) {
-            Some(token) => rule("thought", format!("ANYTHING <[{token}]> gap")),
-            None => rule("thought", "thinking gap".to_owned()),
-        }
-        rule("gap", "(\"\\n\" | \"\\n\\n\")?".to_owned());
-        rule("ANYTHING", "/(?s:.*)/".to_owned());
-        if control(tags.closing()).is_none() {
-            rule(&format!("thinking[suffix={}]", literal(tags.closing())), "/(?s:.*)/".to_owned());
-        }
-    }
+    rules.begin(before, &calls, tag);
     let names: Vec<String> = (0..functions.len()).map(|index| format!("call_{index}")).collect();
-    rule("call", names.join(" | "));
+    rules.add("call", &names.join(" | "));
     for (index, Function { name, schema }) in functions.iter().enumerate() {
-        let quoted = Value::from(name.as_str());
-        let (begin, end) = match format {
-            ToolFormat::Hermes | ToolFormat::FunctionGemma => {
-                let begin = literal(&format!("\n{{\"name\": {quoted}, \"arguments\": "));
-                (format!("{} {begin}", tag("<tool_call>")), format!("\"}}\\n\" {}", tag("</tool_call>")))
+        let named =
+            |arguments: &str| literal(&format!("{{\"name\": {}, \"{arguments}\": ", Value::from(name.as_str())));
+        let arguments = format!("arguments_{index}");
+        let mut json = format!("%json {}", compact(schema));
+        let call = match format {
+            ToolFormat::Hermes => {
+                let (open, close) = (tag("<tool_call>"), tag("</tool_call>"));
+                format!("{open} \"\\n\" {} {arguments} \"}}\\n\" {close}", named("arguments"))
             }
-            ToolFormat::Llama3Json => (literal(&format!("{{\"name\": {quoted}, \"parameters\": ")), literal("}")),
-            ToolFormat::Mistral if control(ARGS).is_some() => {
-                (format!("{} {} {}", tag(TOOL_CALLS), literal(name), tag(ARGS)), String::new())
+            ToolFormat::Llama3Json => format!("{} {arguments} \"}}\"", named("parameters")),
+            ToolFormat::Mistral if is_named => {
+                format!("{} {} {} {arguments}", tag(TOOL_CALLS), literal(name), tag(ARGS))
             }
-            ToolFormat::Mistral => (literal(&format!("{{\"name\": {quoted}, \"arguments\": ")), literal("}")),
+            ToolFormat::Mistral => format!("{} {arguments} \"}}\"", named("arguments")),
+            ToolFormat::FunctionGemma => {
+                let mut gemma = Gemma::new(tag("<escape>"), &arguments);
+                json = gemma.value(schema)?;
+                rules.0.push_str(&gemma.rules());
+                let (open, close) = (tag("<start_function_call>"), tag("<end_function_call>"));
+                format!("{open} {} {arguments} {close}", literal(&format!("call:{name}")))
+            }
         };
-        rule(&format!("call_{index}"), format!("{begin} arguments_{index} {end}"));
-        rule(&format!("arguments_{index}"), format!("%json {}", compact(schema)));
+        rules.add(&format!("call_{index}"), &call);
+        rules.add(&arguments, &json);
     }
-    lark
+    Some(rules.0)
+}
+
+/// A grammar that is being written.
+#[derive(Debug, Default)]
+struct Rules(String);
+
+impl Rules {
+    fn add(&mut self, name: &str, body: &str) {
+        writeln!(self.0, "{name}: {body}").expect("a String takes everything");
+    }
+
+    /// The first rules: what may stand before the calls, and these.
+    fn begin(&mut self, before: Before, calls: &str, tag: impl Fn(&str) -> String) {
+        let (tags, start) = match before {
+            Before::Nothing => return self.add("start", calls),
+            Before::MayThink(tags) => (tags, format!("({} thought)? {calls}", tag(tags.opening()))),
+            Before::Thinks(tags) => (tags, format!("thought {calls}")),
+        };
+        self.add("start", &start);
+        let close = tag(tags.closing());
+        if close.starts_with("<[") {
+            self.add("thought", &format!("ANYTHING? {close} gap"));
+            self.add("ANYTHING", "/(?s:.+)/");
+        } else {
+            self.add("thought", "thinking gap");
+            self.add(&format!("thinking[suffix={close}]"), "/(?s:.*)/");
+        }
+        self.add("gap", "(\"\\n\" | \"\\n\\n\")?");
+    }
 }
 
 const TOOL_CALLS: &str = "[TOOL_CALLS]";
@@ -127,7 +153,7 @@ const TOOL_CALLS: &str = "[TOOL_CALLS]";
 const ARGS: &str = "[ARGS]";
 
 /// A text in a grammar; Lark's strings are JSON's.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     Value::from(text).to_string()
 }
 
@@ -136,7 +162,7 @@ mod tests {
     use super::super::Constraint;
     use serde_json::json;
 
-    use super::super::tests::takes;
+    use super::super::tests::{control, takes, takes_controls};
     use super::*;
 
     fn functions() -> Vec<Function> {
@@ -145,7 +171,7 @@ mod tests {
     }
 
     fn held(format: ToolFormat, one: bool, before: Before, text: &str) -> (bool, bool) {
-        takes(&Constraint::Calls(grammar(format, &functions(), one, before, |_| None)), text)
+        takes(&Constraint::Calls(grammar(format, &functions(), one, before, |_| None).unwrap()), text)
     }
 
     const READ: &str = r#"{"name": "read", "arguments": {"path": "a/b"}}"#;
@@ -184,6 +210,60 @@ mod tests {
         assert_eq!(held(Before::Thinks(ThinkTags::THINK), &thought["<think>".len()..]), (true, true));
         assert!(!held(Before::Nothing, &thought).0);
         assert_eq!(held(Before::Thinks(ThinkTags::THINK), "still at it"), (true, false));
+    }
+
+    #[test]
+    fn tags_that_are_tokens_are_held_as_such() {
+        let held = |format, text: &str| {
+            let grammar = grammar(format, &functions(), false, Before::MayThink(ThinkTags::THINK), control).unwrap();
+            takes_controls(&Constraint::Calls(grammar), text)
+        };
+        let mistral = "[TOOL_CALLS]read[ARGS]{\"path\": \"a\"}[TOOL_CALLS]list \"all\"[ARGS]{}";
+        assert_eq!(held(ToolFormat::Mistral, mistral), (true, true));
+        assert_eq!(held(ToolFormat::Mistral, &format!("<think>Hm</think>\n{mistral}")), (true, true));
+        assert_eq!(held(ToolFormat::Mistral, &format!("<think></think>{mistral}")), (true, true));
+        let hermes = format!("<tool_call>\n{LIST}\n</tool_call>");
+        assert_eq!(held(ToolFormat::Hermes, &hermes), (true, true));
+    }
+
+    #[test]
+    fn function_gemma_s_notation_is_held_where_a_schema_is_simple() {
+        let schema = json!({"type": "object", "required": ["days", "city"], "properties": {
+            "city": {"type": "string", "maxLength": 5, "description": "where"},
+            "days": {"type": "integer", "minimum": 1, "maximum": 9},
+            "units": {"type": "array", "items": {"enum": ["C", "F"]}},
+            "exact": {"type": ["boolean", "null"]},
+            "at": {"type": "object", "properties": {"lat": {"type": "number"}, "lon": {"type": "number"}}},
+        }});
+        let grammar = |schema: &Value, control: fn(&str) -> Option<Token>| {
+            let functions = [Function::new("weather", Some(schema)).unwrap()];
+            grammar(ToolFormat::FunctionGemma, &functions, true, Before::Nothing, control)
+        };
+        let call = |arguments: &str| format!("<start_function_call>call:weather{arguments}<end_function_call>");
+        for (arguments, fits) in [
+            ("{city:<escape>Paris<escape>,days:3}", true),
+            ("{city:<escape><escape>,days:3}", true),
+            (
+                "{at:{lat:1.5},city:<escape>Paris<escape>,days:3,exact:null,units:[<escape>C<escape>,<escape>F<escape>]}",
+                true,
+            ),
+            ("{at:{},city:<escape>a,b}<escape>,days:3,units:[]}", true),
+            ("{city:<escape>London<escape>,days:3}", false),
+            ("{city:<escape>Paris<escape>,days:0}", false),
+            ("{city:<escape>Paris<escape>}", false),
+            ("{days:3}", false),
+            ("{city:<escape>Paris<escape>,days:3,units:[<escape>K<escape>]}", false),
+        ] {
+            let text = call(arguments);
+            let by_token = Constraint::Calls(grammar(&schema, control).unwrap());
+            assert_eq!(takes_controls(&by_token, &text), (fits, fits), "{arguments}");
+            let by_text = Constraint::Calls(grammar(&schema, |_| None).unwrap());
+            assert_eq!(takes(&by_text, &text), (fits, fits), "{arguments}");
+        }
+        let nothing = Constraint::Calls(grammar(&json!({}), control).unwrap());
+        assert_eq!(takes_controls(&nothing, &call("{}")), (true, true));
+        let pattern = json!({"type": "object", "properties": {"a": {"type": "string", "pattern": "^x"}}});
+        assert_eq!(grammar(&pattern, control), None, "what it cannot hold is not weakened");
     }
 
     #[test]

@@ -54,14 +54,6 @@ impl ToolFormat {
         }
     }
 
-    /// The format in which calls of this one are held where they are forced: its own, if it writes JSON.
-    pub(crate) fn held(self) -> Self {
-        match self {
-            Self::FunctionGemma => Self::Hermes,
-            json => json,
-        }
-    }
-
     /// A text that ends the turn although the model's file may not say so.
     pub(crate) fn stop(self) -> Option<&'static str> {
         (self == Self::FunctionGemma).then_some(RESPONSE)

@@ -46,7 +46,10 @@ pub(crate) fn prepare_chat(
     let logprobs = wants_logprobs.then(|| request.top_logprobs.unwrap_or(0));
     let end = pieces.last().map_or("", String::as_str);
     let (reading, guide) = match reading(request, &calls, parser, end, loaded)? {
-        reading if reading.forced.is_some() => (reading, Some(forced_guide(request, &calls, reading, end, loaded)?)),
+        reading if reading.forced.is_some() => {
+            let (reading, guide) = forced_guide(request, &calls, reading, end, loaded)?;
+            (reading, Some(guide))
+        }
         reading => match guide(&request.sampling, loaded)? {
             // The answer has the form that was asked for, from its first character on.
             Some(guide) => (Reading::default(), Some(guide)),
@@ -74,7 +77,7 @@ fn reading(
     let tools = match calls {
         Calls::None => None,
         Calls::Auto => written,
-        Calls::Required | Calls::Named(_) => Some(written.map_or(ToolFormat::Hermes, ToolFormat::held)),
+        Calls::Required | Calls::Named(_) => Some(written.unwrap_or(ToolFormat::Hermes)),
     };
     let thinking = template.thinking();
     Ok(Reading {

@@ -103,14 +103,15 @@ fn shown(value: Option<&Value>) -> String {
     }
 }
 
-/// What holds the answer to a prompt that ends with this to the calls that must come. As in vLLM, it takes the place of any other form.
+/// What holds the answer to a prompt that ends with this to the calls that must come, and how to read it. As in vLLM,
+/// it takes the place of any other form.
 pub(super) fn forced_guide(
     request: &ChatRequest,
     calls: &Calls,
     reading: Reading,
     end: &str,
     loaded: &Loaded,
-) -> Result<Guide, RequestError> {
+) -> Result<(Reading, Guide), RequestError> {
     let named = |tool: &&Value| match calls {
         Calls::Named(name) => name_of(tool) == Some(name),
         _ => true,
@@ -130,15 +131,16 @@ pub(super) fn forced_guide(
     let (template, grammars) = (loaded.template.as_ref()?, grammars(loaded)?);
     let one = reading.one_call || reading.forced == Some(Forced::Named);
     let format = reading.tools.unwrap_or(ToolFormat::Hermes);
-    let constraint = Constraint::calls(format, &functions, one, before, |tag| template.mark(tag));
-    grammars.guide(&constraint).map_err(|error| {
+    let (format, constraint) = Constraint::calls(format, &functions, one, before, |tag| template.mark(tag));
+    let guide = grammars.guide(&constraint).map_err(|error| {
         // All of them together cannot be held; which one is at fault shows alone.
         let alone = functions.iter().find_map(|function| {
             let error = grammars.guide(&Constraint::Schema(function.schema.clone())).err()?;
             Some(unusable(&function.name, &error.message))
         });
-        alone.unwrap_or_else(|| InvalidParams::new(error.param, error.message)).into()
-    })
+        alone.unwrap_or_else(|| InvalidParams::new(error.param, error.message))
+    })?;
+    Ok((Reading { tools: Some(format), ..reading }, guide))
 }
 
 /// A tool as a function whose calls can be held, and found again.

@@ -140,10 +140,14 @@ impl Engine {
 
     /// Loads an adapter from the content of a GGUF file that this program made. Beside it comes what is closed when its
     /// memory is free again.
-    async fn load_adapter(&self, gguf: Vec<u8>) -> Result<(HeldAdapter, oneshot::Receiver<()>), AdaptersError> {
+    async fn load_adapter(
+        &self,
+        name: &str,
+        gguf: Vec<u8>,
+    ) -> Result<(HeldAdapter, oneshot::Receiver<()>), AdaptersError> {
         let commands = self.commands().ok_or(AdaptersError::Stopped)?;
         let id = AdapterId(self.shared.adapters.fetch_add(1, Ordering::Relaxed));
-        let (adapter, freed) = HeldAdapter::new(id, &commands);
+        let (adapter, freed) = HeldAdapter::new(id, name, &commands);
         let (answer, answered) = oneshot::channel();
         commands.send(Command::Load { adapter, gguf, answer }).map_err(|_| AdaptersError::Stopped)?;
         drop(commands);

@@ -56,6 +56,11 @@ impl GenerateRequest {
         (0..answers).map(answer).collect()
     }
 
+    /// The name of what to compute with, if it is not the model as it is.
+    pub(super) fn adapter_name(&self) -> Option<&str> {
+        self.adapter.as_ref().map(|adapter| adapter.name())
+    }
+
     pub(super) fn adapter_id(&self) -> Option<AdapterId> {
         self.adapter.as_ref().map(|adapter| adapter.id())
     }

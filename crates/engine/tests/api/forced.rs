@@ -6,7 +6,7 @@ use crate::support::{TestEngine, chat, with};
 
 const CHAT: &str = "/v1/chat/completions";
 
-fn tool(name: &str, parameters: Value) -> Value {
+fn tool(name: &str, parameters: &Value) -> Value {
     json!({"type": "function", "function": {"name": name, "description": "Does it", "parameters": parameters}})
 }
 
@@ -17,7 +17,7 @@ fn request(fields: Value) -> Value {
         "days": {"$ref": "#/$defs/Days"},
         "unit": {"enum": ["C", "F"]},
     }, "$defs": {"Days": {"type": "integer", "minimum": 1, "maximum": 9}}});
-    let tools = json!([tool("get_weather", weather), {"type": "function", "function": {"name": "now"}}]);
+    let tools = json!([tool("get_weather", &weather), {"type": "function", "function": {"name": "now"}}]);
     let base = json!({"tools": tools, "temperature": 1.0, "seed": 11, "max_tokens": 400});
     with(with(chat("hello"), base), fields)
 }
@@ -74,7 +74,7 @@ async fn a_required_call_comes_and_fits_its_schema() {
         assert_eq!((&choice["finish_reason"], &choice["message"]["content"]), (&json!("tool_calls"), &json!("")));
         let called = calls(&answer);
         assert_eq!(called.len(), 1);
-        called.iter().for_each(|(name, arguments)| holds(name, arguments));
+        holds(&called[0].0, &called[0].1);
         let chunks = engine.chunks(CHAT, &with(request, json!({"stream": true}))).await;
         assert_eq!(streamed(&chunks), called);
         assert_eq!(chunks.last().unwrap()["choices"][0]["finish_reason"], "tool_calls");
@@ -103,7 +103,7 @@ async fn a_named_function_is_called_once_and_ends_with_stop() {
 async fn several_calls_may_come_and_each_answer_has_its_own() {
     let engine = TestEngine::start().await;
     let read =
-        tool("read", json!({"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}));
+        tool("read", &json!({"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}));
     let message = json!([{"role": "user", "content": "read src/main.rs"}]);
     let fields = json!({"messages": message, "tools": [read], "tool_choice": "required", "n": 3});
     let answer = engine.ask(CHAT, &request(fields)).await;
@@ -147,7 +147,7 @@ async fn forced_calls_go_before_any_other_form() {
 async fn choices_that_make_no_sense_are_refused_in_vllm_s_words() {
     let engine = TestEngine::start().await;
     let mut lines = Vec::new();
-    let bad = |parameters: Value| json!([tool("good", json!({})), tool("bad", parameters)]);
+    let bad = |parameters: Value| json!([tool("good", &json!({})), tool("bad", &parameters)]);
     for fields in [
         json!({"tool_choice": named("missing")}),
         json!({"tool_choice": {"type": "function"}}),
@@ -158,11 +158,21 @@ async fn choices_that_make_no_sense_are_refused_in_vllm_s_words() {
         json!({"tool_choice": "required", "tools": bad(json!({"type": "string"}))}),
         json!({"tool_choice": "required", "tools": bad(json!({"properties": {"a": {"type": "objekt"}}}))}),
         json!({"tool_choice": "required", "tools": bad(json!({"properties": {"a": {"$ref": "#/$defs/B"}}}))}),
-        json!({"tool_choice": "required", "tools": [tool("two words", json!({}))]}),
+        json!({"tool_choice": "required", "tools": [tool("two words", &json!({}))]}),
     ] {
         let error = engine.refused(CHAT, &request(fields), 400).await["error"].clone();
         lines.push(format!("{} {} {}", error["type"], error["param"], error["message"]));
     }
     insta::assert_snapshot!(lines.join("\n"), @r#"
+    "BadRequestError" "tool_choice" "The tool specified in `tool_choice` does not match any of the specified `tools` (parameter=tool_choice)"
+    "BadRequestError" "tool_choice.function" "Invalid value for `function`: `None` in `tool_choice`! Correct usage: `{\"type\": \"function\", \"function\": {\"name\": \"my_function\"}}` (parameter=tool_choice.function)"
+    "BadRequestError" "tool_choice.function.name" "Expected field `name` in `function` in `tool_choice`! Correct usage: `{\"type\": \"function\", \"function\": {\"name\": \"my_function\"}}` (parameter=tool_choice.function.name)"
+    "BadRequestError" "tool_choice.function.name" "Invalid `name` in `function`: `` in `tool_choice`! Correct usage: `{\"type\": \"function\", \"function\": {\"name\": \"my_function\"}}` (parameter=tool_choice.function.name)"
+    "BadRequestError" "tool_choice" "Invalid value for `tool_choice`: always! Only named tools, \"none\", \"auto\" or \"required\" are supported. (parameter=tool_choice)"
+    "BadRequestError" null "You can only either use constraints for structured outputs or tools, not both."
+    "BadRequestError" "tools" "Calls of the tool 'bad' cannot be forced: its parameters are not an object (parameter=tools)"
+    "BadRequestError" "tools" "Calls of the tool 'bad' cannot be forced: Failed to use the JSON schema: Invalid type: objekt (parameter=tools)"
+    "BadRequestError" "tools" "Calls of the tool 'bad' cannot be forced: Failed to use the JSON schema: Pointer '/$defs/B' does not exist (parameter=tools)"
+    "BadRequestError" "tools" "Calls of the tool 'two words' cannot be forced: its name is empty, too long or has white space (parameter=tools)"
     "#);
 }

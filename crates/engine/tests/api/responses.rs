@@ -106,7 +106,10 @@ async fn a_stream_is_told_in_typed_events() {
     ");
     let deltas = events.iter().filter_map(|event| event["delta"].as_str());
     assert_eq!(deltas.collect::<String>(), whole["output"][0]["content"][0]["text"].as_str().unwrap());
-    assert_eq!((&events[0]["response"]["status"], &events[0]["response"]["usage"]), (&json!("in_progress"), &Value::Null));
+    assert_eq!(
+        (&events[0]["response"]["status"], &events[0]["response"]["usage"]),
+        (&json!("in_progress"), &Value::Null)
+    );
     let completed = &events.last().unwrap()["response"];
     assert_eq!(steady(completed.clone())["output"], steady(whole.clone())["output"]);
     assert_eq!(completed["usage"]["output_tokens"], whole["usage"]["output_tokens"]);
@@ -146,7 +149,11 @@ async fn a_forced_function_and_a_form_are_held() {
     for choice in [json!("required"), json!({"type": "function", "name": "read"})] {
         let fields = json!({"tools": [read_tool()], "tool_choice": choice, "max_output_tokens": 300});
         let answer = engine.ask(RESPONSES, &with(ask(&json!("hello")), fields)).await;
-        assert_eq!((&answer["status"], &answer["output"][0]["name"]), (&json!("completed"), &json!("read")), "{answer}");
+        assert_eq!(
+            (&answer["status"], &answer["output"][0]["name"]),
+            (&json!("completed"), &json!("read")),
+            "{answer}"
+        );
         let arguments: Value = serde_json::from_str(answer["output"][0]["arguments"].as_str().unwrap()).unwrap();
         assert!(arguments["path"].is_string());
     }
@@ -166,9 +173,15 @@ async fn an_answer_that_is_cut_off_is_incomplete_and_can_be_gone_on_with() {
     let text = |answer: &Value| answer["output"][0]["content"][0]["text"].as_str().unwrap().to_owned();
     let short = with(ask(&json!("What is Remora?")), json!({"max_output_tokens": 5}));
     let cut = engine.ask(RESPONSES, &short).await;
-    assert_eq!((&cut["status"], &cut["incomplete_details"]["reason"]), (&json!("incomplete"), &json!("max_output_tokens")));
+    assert_eq!(
+        (&cut["status"], &cut["incomplete_details"]["reason"]),
+        (&json!("incomplete"), &json!("max_output_tokens"))
+    );
     let streamed = events(&engine, &short).await.pop().unwrap();
-    assert_eq!((&streamed["type"], &streamed["response"]["status"]), (&json!("response.completed"), &json!("incomplete")));
+    assert_eq!(
+        (&streamed["type"], &streamed["response"]["status"]),
+        (&json!("response.completed"), &json!("incomplete"))
+    );
     let input = json!([{"role": "user", "content": "What is Remora?"}, cut["output"][0]]);
     let rest = engine.ask(RESPONSES, &ask(&input)).await;
     assert_eq!(text(&cut) + &text(&rest), text(&whole));

@@ -8,8 +8,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response as HttpResponse};
 use remora_protocol::openai::{
-    ChatReply, ErrorBody, FinishReason, InputTokensDetails, OutputTokensDetails, Response, ResponseEvent,
-    ResponseEventKind, ResponseStatus, ResponseUsage, ResponsesRequest,
+    ErrorBody, FinishReason, InputTokensDetails, OutputTokensDetails, Response, ResponseEvent, ResponseEventKind,
+    ResponseStatus, ResponseUsage, ResponsesRequest,
 };
 use remora_service::ApiError;
 use serde_json::json;
@@ -34,7 +34,7 @@ pub(in super::super) async fn responses(
 ) -> Result<HttpResponse, ApiError> {
     let loaded = state.loaded()?;
     let target = state.target(request.model.as_deref())?;
-    let (request, streams) = (Arc::new(request), request.stream == Some(true));
+    let (streams, request) = (request.stream == Some(true), Arc::new(request));
     let PreparedChat { generate, reading, .. } = {
         let (request, loaded, parser) = (request.clone(), loaded.clone(), state.tool_parser);
         blocking(move || prepare_response(&request, parser, &loaded)).await?
@@ -187,7 +187,9 @@ impl Chunks for ResponseStream {
             self.reason = reason;
             self.items.close(status(reason), &mut told);
         }
-        told.into_iter().for_each(|kind| self.push(kind, events));
+        for kind in told {
+            self.push(kind, events);
+        }
     }
 
     fn end(&mut self, events: &mut Events) {

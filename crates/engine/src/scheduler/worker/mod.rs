@@ -389,6 +389,9 @@ impl<'a, D: Decoder> Worker<'a, D> {
         #[expect(clippy::cast_precision_loss, reason = "a share needs no more digits")]
         let share = used as f64 / self.context_tokens as f64;
         self.links.metrics.occupancy(self.order.len(), self.queue.len(), share);
+        let running = self.slots.iter().flatten().filter_map(|running| running.request.adapter_name());
+        let waiting = self.queue.iter().filter_map(|job| job.request.adapter_name());
+        self.links.metrics.adapters(running.collect(), waiting.collect());
     }
 }
 

@@ -108,7 +108,7 @@ fn run(requests: Vec<GenerateRequest>, batch: usize, fail_at: Option<usize>) -> 
         batches: Arc::default(),
         freed: Arc::default(),
     };
-    let vocabulary = Vocabulary::of(&TEXTS);
+    let vocabulary = Vocabulary::of(&TEXTS, &[]);
     let (jobs, received) = mpsc::unbounded_channel();
     let waiting = Arc::new(AtomicUsize::new(requests.len()));
     let generations: Vec<Generation> = requests
@@ -188,6 +188,18 @@ fn long_prompts_are_cut_into_steps_and_do_not_hold_up_answers() {
 }
 
 #[test]
+fn several_answers_count_the_seed_up() {
+    let seeds = |seed| {
+        let sampling = SamplingParams { seed, ..SamplingParams::default() };
+        let answers = GenerateRequest { sampling, ..request(1) }.times(3);
+        answers.into_iter().map(|answer| answer.sampling.seed).collect::<Vec<_>>()
+    };
+    assert_eq!(seeds(Some(7)), [Some(7), Some(8), Some(9)]);
+    assert_eq!(seeds(Some(u64::MAX)), [Some(u64::MAX), Some(0), Some(1)]);
+    assert_eq!(seeds(None), [None; 3]);
+}
+
+#[test]
 fn a_prompt_that_is_being_computed_is_waited_for() {
     let long = |last| {
         let prompt = (0..100).map(|_| 0).chain([last]).collect();
@@ -235,7 +247,7 @@ fn those_who_left_while_waiting_are_passed_over() {
         metrics: Arc::new(Metrics::new()),
     };
     let size = ContextSize { slots: 2, tokens_per_slot: 64, batch: 8, threads: 1 };
-    Worker::new(script, &Vocabulary::of(&TEXTS), size, links).run();
+    Worker::new(script, &Vocabulary::of(&TEXTS, &[]), size, links).run();
     assert_eq!((waiting.load(Ordering::Relaxed), steps.lock().unwrap().len()), (0, 0));
 }
 
@@ -252,7 +264,7 @@ fn a_batch_is_for_one_adapter_which_is_freed_when_nobody_holds_it() {
         freed: freed.clone(),
     };
     let (commands, received) = mpsc::unbounded_channel();
-    let (adapter, told) = HeldAdapter::new(AdapterId(7), &commands);
+    let (adapter, told) = HeldAdapter::new(AdapterId(7), "seven", &commands);
     let adapter = Arc::new(adapter);
     let mut answers = Vec::new();
     for adapter in [None, Some(adapter)] {
@@ -268,7 +280,7 @@ fn a_batch_is_for_one_adapter_which_is_freed_when_nobody_holds_it() {
     };
     let worker = std::thread::spawn(move || {
         let size = ContextSize { slots: 2, tokens_per_slot: 64, batch: 8, threads: 1 };
-        Worker::new(script, &Vocabulary::of(&TEXTS), size, links).run();
+        Worker::new(script, &Vocabulary::of(&TEXTS, &[]), size, links).run();
     });
     for answer in answers {
         assert_eq!(whole(answer), ended("abcd", FinishReason::Stop, None));
