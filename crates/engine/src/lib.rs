@@ -18,9 +18,8 @@
 //!
 //! - What it does not do yet is refused with a 400 that says so: `best_of` over 1, prompt log probabilities and so
 //!   echo with log probabilities, log probabilities of responses.
-//! - Forced calls are held to the format that the model was trained on, where vLLM forces a bare JSON list; the client
-//!   sees the same. Cut off, they are text in a whole answer and closed in a stream like any others. `n` is at most 128.
-//!   A request for more answers than may wait is a 400, since no waiting would help.
+//! - Forced calls are held to the schemas of their tools without `strict`, and in the format that the model was trained
+//!   on where vLLM has no structural tag for it either; the client sees the same. `n` is at most 128. A request for more answers than may wait is a 400, since no waiting would help.
 //! - A response that was cut off has an item that says `incomplete`, as `OpenAI`'s do; vLLM says `completed`. Custom
 //!   tools are refused. Only the response's own thinking is counted, without its tags.
 //! - `vllm:lora_requests_info` is one series, the present one.

@@ -127,12 +127,12 @@ impl Telling {
 
     /// The tokens of an answer's prompt, when the client wants them back.
     pub(super) fn prompt_ids(&self, answer: usize) -> Option<Vec<Token>> {
-        self.prompt_of(answer)?.ids.clone()
+        self.prompt(answer)?.ids.clone()
     }
 
     /// What an answer of this length and its prompt took.
     pub(super) fn usage_of(&self, answer: usize, generated: u32) -> Usage {
-        self.prompt_of(answer).map_or_else(Usage::default, |prompt| prompt.usage_of(generated))
+        self.prompt(answer).map_or_else(Usage::default, |prompt| prompt.usage_of(generated))
     }
 
     /// What everything took; each prompt counts once, however many answers it has.
@@ -141,8 +141,13 @@ impl Telling {
         usage(sum(|prompt| prompt.tokens), generated, sum(|prompt| prompt.cached.get()))
     }
 
-    fn prompt_of(&self, answer: usize) -> Option<&PromptTelling> {
-        self.prompts.get(answer / self.times)
+    /// Which prompt an answer is to.
+    pub(super) fn prompt_of(&self, answer: usize) -> usize {
+        answer / self.times
+    }
+
+    fn prompt(&self, answer: usize) -> Option<&PromptTelling> {
+        self.prompts.get(self.prompt_of(answer))
     }
 
     /// Whether a step has something to tell even without text.

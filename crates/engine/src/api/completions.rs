@@ -39,13 +39,13 @@ pub(super) async fn completions(
     let envelope = Envelope::new("cmpl-", &headers, &target.name);
     let generation = state.engine.submit(target.aim(prompts, times))?;
     if streams {
-        return Ok(respond(generation, CompletionStream::new(envelope, telling, times, echo)));
+        return Ok(respond(generation, CompletionStream::new(envelope, telling, echo)));
     }
     let wholes = Whole::all(generation, telling.answers()).await?;
-    Ok(Json(completion(envelope, &telling, times, &echo, wholes)).into_response())
+    Ok(Json(completion(envelope, &telling, &echo, wholes)).into_response())
 }
 
-fn completion(envelope: Envelope, telling: &Telling, times: usize, echo: &Echo, wholes: Vec<Whole>) -> Completion {
+fn completion(envelope: Envelope, telling: &Telling, echo: &Echo, wholes: Vec<Whole>) -> Completion {
     let usage = telling.whole_usage(wholes.iter().map(Whole::len).sum());
     let choice = |(index, whole): (usize, Whole)| CompletionChoice {
         index: number(index),
@@ -56,7 +56,7 @@ fn completion(envelope: Envelope, telling: &Telling, times: usize, echo: &Echo, 
         prompt_logprobs: None,
         prompt_token_ids: telling.prompt_ids(index),
         routed_experts: None,
-        text: echo.begin(index / times, whole.text),
+        text: echo.begin(telling.prompt_of(index), whole.text),
     };
     Completion {
         id: envelope.id,
@@ -77,8 +77,6 @@ fn completion(envelope: Envelope, telling: &Telling, times: usize, echo: &Echo, 
 struct CompletionStream {
     envelope: Envelope,
     telling: Telling,
-    /// How many answers each prompt has.
-    times: usize,
     echo: Echo,
     answers: Vec<Answer>,
 }
@@ -92,9 +90,9 @@ struct Answer {
 }
 
 impl CompletionStream {
-    fn new(envelope: Envelope, telling: Telling, times: usize, echo: Echo) -> Self {
+    fn new(envelope: Envelope, telling: Telling, echo: Echo) -> Self {
         let answers = vec![Answer::default(); telling.answers()];
-        Self { envelope, telling, times, echo, answers }
+        Self { envelope, telling, echo, answers }
     }
 
     /// A chunk that adds this to an answer.
@@ -122,7 +120,7 @@ impl Chunks for CompletionStream {
         let Answer { generated, offset } = &mut self.answers[answer];
         let first = *generated == 0;
         *generated += 1;
-        let prompt = answer / self.times;
+        let prompt = self.telling.prompt_of(answer);
         let text = if first { self.echo.begin(prompt, text) } else { self.echo.go_on(text) };
         if text.is_empty() && finish.is_none() && !self.telling.tells_tokens() {
             return;

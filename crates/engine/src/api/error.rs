@@ -48,14 +48,9 @@ impl From<RequestError> for ApiError {
                     None => error,
                 }
             }
-            RequestError::Responses(invalid) => {
-                let error = if invalid.is_missing {
-                    Self::not_found("response_not_found", message).with_kind("invalid_request_error")
-                } else {
-                    Self::bad_request("invalid_parameter", message).with_kind("BadRequestError")
-                };
-                error.with_param(invalid.param)
-            }
+            RequestError::Missing(missing) => Self::not_found("response_not_found", message)
+                .with_kind("invalid_request_error")
+                .with_param(missing.param),
             RequestError::Template(_) => Self::bad_request("invalid_messages", message).with_kind("BadRequestError"),
         }
     }

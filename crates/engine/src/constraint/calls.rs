@@ -1,9 +1,10 @@
 //! The grammar of calls that must come.
 //!
-//! They are held to the format that the model was trained on, tags and all, and only their arguments to the function's
-//! schema. vLLM forces a bare JSON list instead, whatever the model: a form that most models have never seen after their
-//! tools were described, and in which small ones choose worse functions. What the client sees is the same, since calls
-//! are found in the text in either case. A model whose format is not known gets the one of Hermes.
+//! They are held to the format that the model was trained on, tags and all, and their arguments to the function's
+//! schema. vLLM does so for the formats that it has structural tags for, and only with `strict` to the schema; for others
+//! it forces a bare JSON list, a form that hardly any model has seen after its tools were described, and in which small
+//! ones choose worse. What the client sees is the same, since calls are found in the text in every case. A model whose
+//! format is not known gets the one of Hermes.
 
 use std::fmt::Write;
 
@@ -159,9 +160,9 @@ pub(super) fn literal(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Constraint;
     use serde_json::json;
 
+    use super::super::Constraint;
     use super::super::tests::{control, takes, takes_controls};
     use super::*;
 

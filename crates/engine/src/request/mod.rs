@@ -26,9 +26,9 @@ pub(crate) enum RequestError {
     /// A value is out of its range, or does not fit this model.
     #[error("{0}")]
     Invalid(#[from] InvalidParams),
-    /// A request of the Responses API that no chat can be made of.
+    /// A response that it goes on from is not there.
     #[error("{0}")]
-    Responses(#[from] InvalidResponses),
+    Missing(InvalidResponses),
     /// The chat template does not take it.
     #[error("{0}")]
     Template(String),

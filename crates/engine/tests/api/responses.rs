@@ -65,7 +65,7 @@ async fn an_answer_has_every_key_that_vllm_sends() {
     assert_eq!(answer["output"][0]["content"][0]["text"], chat["choices"][0]["message"]["content"]);
     assert_eq!(answer["usage"]["input_tokens"], chat["usage"]["prompt_tokens"]);
     assert_eq!(answer["usage"]["output_tokens"], chat["usage"]["completion_tokens"]);
-    insta::assert_snapshot!(steady(answer), @"");
+    insta::assert_snapshot!(steady(answer), @r#"{"id":"resp_","created_at":"NOW","incomplete_details":null,"instructions":null,"metadata":null,"model":"remora-demo","object":"response","output":[{"type":"message","id":"msg_","content":[{"type":"output_text","text":"TEXT","annotations":[],"logprobs":null}],"role":"assistant","status":"completed"}],"parallel_tool_calls":true,"temperature":0.0,"tool_choice":"none","tools":[],"top_p":1.0,"background":false,"max_output_tokens":60,"max_tool_calls":null,"previous_response_id":null,"prompt":null,"reasoning":null,"service_tier":"auto","status":"completed","text":null,"top_logprobs":null,"truncation":"disabled","usage":{"input_tokens":"COUNT","input_tokens_details":{"cached_tokens":0,"cache_write_tokens":0,"input_tokens_per_turn":[],"cached_tokens_per_turn":[]},"output_tokens":"COUNT","output_tokens_details":{"reasoning_tokens":0,"tool_output_tokens":0,"output_tokens_per_turn":[],"tool_output_tokens_per_turn":[]},"total_tokens":"COUNT"},"user":null,"presence_penalty":0.0,"frequency_penalty":0.0,"kv_transfer_params":null,"ec_transfer_params":null,"input_messages":null,"output_messages":null}"#);
 }
 
 #[tokio::test]
@@ -147,7 +147,10 @@ async fn functions_are_called_and_their_outputs_read() {
 async fn a_forced_function_and_a_form_are_held() {
     let engine = TestEngine::start().await;
     for choice in [json!("required"), json!({"type": "function", "name": "read"})] {
-        let fields = json!({"tools": [read_tool()], "tool_choice": choice, "max_output_tokens": 300});
+        // The path is short, since the model has nothing to read and would never end.
+        let mut read = read_tool();
+        read["parameters"]["properties"]["path"]["maxLength"] = json!(9);
+        let fields = json!({"tools": [read], "tool_choice": choice, "parallel_tool_calls": false});
         let answer = engine.ask(RESPONSES, &with(ask(&json!("hello")), fields)).await;
         assert_eq!(
             (&answer["status"], &answer["output"][0]["name"]),
@@ -205,5 +208,15 @@ async fn what_needs_a_store_is_refused() {
         let error = engine.refused(RESPONSES, &with(ask(&json!("hello")), fields), status).await["error"].clone();
         lines.push(format!("{} {} {}", error["type"], error["param"], error["message"]));
     }
-    insta::assert_snapshot!(lines.join("\n"), @"");
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    "invalid_request_error" "response_id" "Response with id 'resp_1' not found. This engine stores no responses: send the whole conversation as `input`."
+    "BadRequestError" "background" "This engine stores no responses and therefore has no background mode. (parameter=background)"
+    "BadRequestError" "prompt" "prompt template is not supported (parameter=prompt)"
+    "BadRequestError" "max_output_tokens" "max_output_tokens=9999 cannot be greater than max_model_len=2048. Please request fewer output tokens. (parameter=max_output_tokens, value=9999)"
+    "BadRequestError" "include" "message.output_text.logprobs is not supported yet by this engine. (parameter=include)"
+    "BadRequestError" "tool_choice" "Tool choice 'required' must be specified with 'tools' parameter. (parameter=tool_choice)"
+    "Bad Request" "body.tools.0.name" "1 validation error:\n  {'type': 'missing', 'loc': 'body.tools.0.name', 'msg': 'Field required'}"
+    "BadRequestError" "input" "Unsupported input item type: item_reference (parameter=input)"
+    "Bad Request" "body.input" "1 validation error:\n  {'type': 'type_error', 'loc': 'body.input', 'msg': 'data did not match any variant of untagged enum ResponsesInput at line 1 column 13'}"
+    "#);
 }

@@ -277,7 +277,51 @@ mod tests {
             {"type": "function_call_output", "call_id": "c1", "output": "text"},
             {"type": "function_call_output", "call_id": "c2", "output": [{"type": "input_text", "text": "noon"}]},
         ]}));
-        insta::assert_json_snapshot!(chat.to_chat().unwrap().messages, @r#""#);
+        insta::assert_json_snapshot!(chat.to_chat().unwrap().messages, @r#"
+        [
+          {
+            "role": "system",
+            "content": "Be brief."
+          },
+          {
+            "role": "user",
+            "content": "read a"
+          },
+          {
+            "role": "assistant",
+            "content": "Sure.",
+            "tool_calls": [
+              {
+                "id": "c1",
+                "type": "function",
+                "function": {
+                  "name": "read",
+                  "arguments": "{\"path\": \"a\"}"
+                }
+              },
+              {
+                "id": "c2",
+                "type": "function",
+                "function": {
+                  "name": "now",
+                  "arguments": "{}"
+                }
+              }
+            ],
+            "reasoning": "Hm"
+          },
+          {
+            "role": "tool",
+            "content": "text",
+            "tool_call_id": "c1"
+          },
+          {
+            "role": "tool",
+            "content": "noon",
+            "tool_call_id": "c2"
+          }
+        ]
+        "#);
     }
 
     #[test]
