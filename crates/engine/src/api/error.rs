@@ -48,6 +48,9 @@ impl From<RequestError> for ApiError {
                     None => error,
                 }
             }
+            RequestError::Missing(missing) => Self::not_found("response_not_found", message)
+                .with_kind("invalid_request_error")
+                .with_param(missing.param),
             RequestError::Template(_) => Self::bad_request("invalid_messages", message).with_kind("BadRequestError"),
         }
     }
@@ -61,6 +64,10 @@ impl From<SubmitError> for ApiError {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", message)
                     .with_kind("RateLimitError")
                     .with_retry_after(RETRY_AFTER)
+            }
+            SubmitError::TooMany { .. } => {
+                let message = format!("Too many answers: {error} (--max-queue).");
+                Self::bad_request("too_many_answers", message).with_kind("BadRequestError").with_param("n")
             }
             SubmitError::Stopped => stopped(),
         }

@@ -11,6 +11,7 @@ mod logprobs;
 mod models;
 mod probes;
 mod reply;
+mod responses;
 mod state;
 mod stream;
 mod tokenize;
@@ -32,6 +33,7 @@ pub(crate) fn routes(state: ApiState) -> Routes {
     Routes::new("llama.cpp behind vLLM's HTTP API.")
         .route(usable, routes!(chat::chat_completions).layer(generates.clone()))
         .route(usable, routes!(completions::completions).layer(generates.clone()))
+        .route(usable, routes!(responses::responses).layer(generates.clone()))
         .route(usable, routes!(embeddings::embeddings).layer(embeds))
         .route(usable, routes!(models::models))
         .route(usable, routes!(models::model))

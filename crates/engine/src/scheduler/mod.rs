@@ -29,7 +29,7 @@ use embedding::{EmbedJob, EmbedWorker};
 pub(crate) use request::{
     CachedTokens, Delta, Finish, GenerateError, GenerateRequest, GeneratedToken, Generation, SubmitError,
 };
-use running::Job;
+use running::{Deltas, Job};
 use worker::{Command, Links, Worker};
 
 /// What the engine is doing.
@@ -132,19 +132,22 @@ impl Engine {
         self.state.clone()
     }
 
-    /// Queues a request.
-    pub(crate) fn submit(&self, request: GenerateRequest) -> Result<Generation, SubmitError> {
-        self.enqueue()?;
-        let (deltas, received) = mpsc::unbounded_channel();
-        let job = Job { request, deltas, arrived: Instant::now() };
+    /// Queues the answers of one request: all of them or none.
+    pub(crate) fn submit(&self, requests: Vec<GenerateRequest>) -> Result<Generation, SubmitError> {
+        let answers = requests.len();
+        self.enqueue(answers)?;
+        let (steps, received) = mpsc::unbounded_channel();
+        let arrived = Instant::now();
+        let job = |(answer, request)| Job { request, deltas: Deltas { steps: steps.clone(), answer }, arrived };
+        let jobs = requests.into_iter().enumerate().map(job).collect();
         let commands = self.commands().ok_or(SubmitError::Stopped)?;
-        commands.send(Command::Generate(Box::new(job))).map_err(|_| SubmitError::Stopped)?;
-        Ok(Generation { deltas: received })
+        commands.send(Command::Generate(jobs)).map_err(|_| SubmitError::Stopped)?;
+        Ok(Generation::new(received, answers))
     }
 
     /// Makes a vector of each input, which fits the context.
     pub(crate) async fn embed(&self, inputs: Vec<Vec<Token>>) -> Result<Vec<Vec<f32>>, EmbedError> {
-        self.enqueue()?;
+        self.enqueue(1)?;
         let (answer, answered) = oneshot::channel();
         let job = EmbedJob { inputs, answer, arrived: Instant::now() };
         let commands = self.commands().ok_or(SubmitError::Stopped)?;
@@ -153,20 +156,28 @@ impl Engine {
         Ok(answered.await.map_err(|_| GenerateError::Stopped)??)
     }
 
-    /// Takes a place in the queue, which the thread gives back.
-    fn enqueue(&self) -> Result<(), SubmitError> {
+    /// Takes places in the queue, which the thread gives back.
+    fn enqueue(&self, places: usize) -> Result<(), SubmitError> {
         let Shared { waiting, max_queue, .. } = &*self.shared;
-        let one_more = |waiting: usize| (waiting < *max_queue).then_some(waiting + 1);
-        let taken = waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
-        taken.map(drop).map_err(|_| SubmitError::QueueFull(*max_queue))
+        let most = *max_queue;
+        if places > most.max(1) {
+            return Err(SubmitError::TooMany { asked: places, most });
+        }
+        let so_many_more = |waiting: usize| (waiting + places <= most).then_some(waiting + places);
+        let taken = waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, so_many_more);
+        taken.map(drop).map_err(SubmitError::QueueFull)
     }
 
     /// Loads an adapter from the content of a GGUF file that this program made. Beside it comes what is closed when its
     /// memory is free again.
-    async fn load_adapter(&self, gguf: Vec<u8>) -> Result<(HeldAdapter, oneshot::Receiver<()>), AdaptersError> {
+    async fn load_adapter(
+        &self,
+        name: &str,
+        gguf: Vec<u8>,
+    ) -> Result<(HeldAdapter, oneshot::Receiver<()>), AdaptersError> {
         let commands = self.commands().ok_or(AdaptersError::Stopped)?;
         let id = AdapterId(self.shared.adapters.fetch_add(1, Ordering::Relaxed));
-        let (adapter, freed) = HeldAdapter::new(id, &commands);
+        let (adapter, freed) = HeldAdapter::new(id, name, &commands);
         let (answer, answered) = oneshot::channel();
         commands.send(Command::Load { adapter, gguf, answer }).map_err(|_| AdaptersError::Stopped)?;
         drop(commands);

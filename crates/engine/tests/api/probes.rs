@@ -149,6 +149,7 @@ async fn metrics_have_vllm_s_names() {
     vllm:inter_token_latency_seconds_count
     vllm:iteration_tokens_total_count
     vllm:kv_cache_usage_perc
+    vllm:lora_requests_info
     vllm:num_preemptions_total
     vllm:num_requests_running
     vllm:num_requests_waiting

@@ -7,6 +7,7 @@ mod error;
 mod logprobs;
 mod message;
 mod models;
+mod responses;
 mod shared;
 mod tokenize;
 
@@ -19,6 +20,11 @@ pub use error::{BodyError, ErrorBody, ErrorDetail, RequestBody, parse_body};
 pub use logprobs::{ChatLogprobs, CompletionLogprobs, TokenLogprob, TopLogprob};
 pub use message::{ChatMessage, ContentPart, FunctionCall, FunctionDelta, MessageContent, ToolCall, ToolCallDelta};
 pub use models::{ModelCard, ModelList, ModelPermission};
+pub use responses::{
+    ContentPiece, InputItem, InputTokensDetails, InvalidResponses, OutputItem, OutputText, OutputTokensDetails,
+    ReasoningText, Response, ResponseEvent, ResponseEventKind, ResponseStatus, ResponseUsage, ResponsesInput,
+    ResponsesReasoning, ResponsesRequest, TextConfig,
+};
 pub use shared::{
     CompletionTokensDetails, FinishReason, PromptTokensDetails, ResponseFormat, SamplingFields, Stop, StopReason,
     StreamOptions, StreamUsage, Usage,
