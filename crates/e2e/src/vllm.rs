@@ -16,7 +16,7 @@ const LIMIT: Duration = Duration::from_secs(280);
 /// A running `vllm serve`; killed when dropped.
 #[derive(Debug)]
 pub struct Vllm {
-    _child: Child,
+    child: Child,
     url: String,
     _home: TempDir,
 }
@@ -44,6 +44,7 @@ impl Vllm {
             .stdout(std::fs::File::create(&log).expect("a writable temporary folder"))
             .stderr(std::fs::File::create(&errors).expect("a writable temporary folder"))
             .kill_on_drop(true)
+            .process_group(0)
             .spawn()
             .expect("vllm starts");
         let url = format!("http://127.0.0.1:{port}");
@@ -55,12 +56,22 @@ impl Vllm {
             reqwest::get(&health).await.is_ok_and(|answer| answer.status().is_success()).then_some(())
         })
         .await;
-        Self { _child: child, url, _home: home }
+        Self { child, url, _home: home }
     }
 
     /// Where it answers.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+}
+
+impl Drop for Vllm {
+    fn drop(&mut self) {
+        // Its engine is a process of its own, which outlives a server that is killed, with two gigabytes.
+        let group = self.child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
+        if let Some(group) = group {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
     }
 }
