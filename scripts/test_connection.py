@@ -7,7 +7,8 @@
 
     uv run scripts/test_connection.py [--server http://remora-server:8000] [--model NAME]
 
-Lists the models, asks for one answer, one stream and one tool call, and times each. Exits with 1 if a step fails, after
+Lists the models, asks for one answer, one stream and one tool call, counts tokens and asks for one message of
+Anthropic's, and times each: the steps of `remora test`, for machines without it. Exits with 1 if a step fails, after
 saying what to do about it. A key, where the server wants one, comes from REMORA_KEY.
 """
 
@@ -19,6 +20,10 @@ import time
 
 import openai
 from openai import AsyncOpenAI
+
+HELLO = [{"role": "user", "content": "say hello"}]
+# Longer than a greeting: small models are done with one in a single piece.
+COUNT = [{"role": "user", "content": "count to 20"}]
 
 TOOL = {
     "type": "function",
@@ -50,8 +55,7 @@ async def models(client: AsyncOpenAI, wanted: str | None) -> tuple[str, str]:
 
 async def answer(client: AsyncOpenAI, model: str) -> str:
     """One whole answer."""
-    messages = [{"role": "user", "content": "Say hello."}]
-    reply = await client.chat.completions.create(model=model, messages=messages, max_tokens=64)
+    reply = await client.chat.completions.create(model=model, messages=HELLO, max_tokens=64)
     text = reply.choices[0].message.content
     if not text:
         raise Failed("the answer is empty; with a thinking model, allow it more tokens")
@@ -61,10 +65,7 @@ async def answer(client: AsyncOpenAI, model: str) -> str:
 async def stream(client: AsyncOpenAI, model: str) -> str:
     """One stream; the time of its first piece matters more than that of its last."""
     began, first, pieces = time.monotonic(), None, 0
-    messages = [{"role": "user", "content": "Say hello."}]
-    async with await client.chat.completions.create(
-        model=model, messages=messages, max_tokens=64, stream=True
-    ) as chunks:
+    async with await client.chat.completions.create(model=model, messages=COUNT, max_tokens=128, stream=True) as chunks:
         async for chunk in chunks:
             if chunk.choices and chunk.choices[0].delta.content:
                 first = first or time.monotonic() - began
@@ -76,12 +77,41 @@ async def stream(client: AsyncOpenAI, model: str) -> str:
 
 async def tool_call(client: AsyncOpenAI, model: str) -> str:
     """One tool call. Not every model can; that is told, not a failure."""
-    messages = [{"role": "user", "content": "Read the file notes.txt."}]
+    messages = [{"role": "user", "content": "read notes.txt"}]
     reply = await client.chat.completions.create(model=model, messages=messages, tools=[TOOL], max_tokens=128)
     calls = reply.choices[0].message.tool_calls
     if not calls:
         return "no call: this model, or its engine's tool parser, does not make them (editors' agents need that)"
     return f"{calls[0].function.name}({calls[0].function.arguments})"
+
+
+async def count_tokens(client: AsyncOpenAI, model: str) -> str:
+    """How many tokens a message has. Not every engine can say; that is told, not a failure."""
+    try:
+        counted = await client.post(
+            "/messages/count_tokens", body={"model": model, "messages": HELLO}, cast_to=dict[str, int])
+    except openai.BadRequestError as error:
+        return f"not counted: {error.message}"
+    return f"{counted['input_tokens']} tokens"
+
+
+async def message(client: AsyncOpenAI, model: str) -> str:
+    """One whole answer in Anthropic's dialect, at the same address."""
+    body = {"model": model, "messages": HELLO, "max_tokens": 64}
+    reply = await client.post("/messages", body=body, cast_to=dict[str, object])
+    texts = [block.get("text") or block.get("thinking") for block in reply["content"]]
+    if not any(texts):
+        raise Failed("the message is empty; with a thinking model, allow it more tokens")
+    return repr(next(text for text in texts if text)[:60])
+
+
+STEPS = {
+    "answer": answer,
+    "stream": stream,
+    "tool call": tool_call,
+    "count_tokens": count_tokens,
+    "messages": message,
+}
 
 
 def advice(error: Exception, server: str) -> str:
@@ -110,19 +140,18 @@ async def main() -> int:
     key = os.environ.get("REMORA_KEY") or "none"
     async with AsyncOpenAI(base_url=f"{server}/v1", api_key=key, timeout=arguments.timeout, max_retries=0) as client:
         model = None
-        for name in ("models", "answer", "stream", "tool call"):
+        for name in ("models", *STEPS):
             began = time.monotonic()
             try:
                 if model is None:
                     model, told = await models(client, arguments.model)
                 else:
-                    step = {"answer": answer, "stream": stream, "tool call": tool_call}[name]
-                    told = await step(client, model)
+                    told = await STEPS[name](client, model)
             except (Failed, openai.OpenAIError) as error:
-                print(f"{name:10} FAILED\n{advice(error, server)}", file=sys.stderr)
+                print(f"✗ {name:12} {advice(error, server)}")
                 return 1
-            print(f"{name:10} ok  {(time.monotonic() - began) * 1000:6.0f} ms  {told}")
-    print(f"{server} is ready for {model}")
+            print(f"✓ {name:12} {(time.monotonic() - began) * 1000:8.0f} ms  {told}")
+    print(f"{server} is ready for {model}", file=sys.stderr)
     return 0
 
 

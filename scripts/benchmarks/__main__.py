@@ -12,12 +12,13 @@ from pathlib import Path
 import engine
 import gateway
 import machine
+import messages
 import report
 import static
 from load import Plan
 
 # A bench takes a plan and a folder of its own, and gives its section. In the order of the page.
-BENCHES = {"static": static.run, "gateway": gateway.run, "engine": engine.run}
+BENCHES = {"static": static.run, "gateway": gateway.run, "messages": messages.run, "engine": engine.run}
 PAGE = machine.REPOSITORY / "docs" / "benchmarks.md"
 
 

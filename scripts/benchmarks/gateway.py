@@ -43,10 +43,10 @@ class Measured:
 
 def run(plan: Plan, folder: Path) -> str:
     with ExitStack() as stack:
-        direct = stack.enter_context(_fake_engine(folder))
+        direct = stack.enter_context(fake_engine(folder))
         theirs = stack.enter_context(nginx.proxy(folder, direct))
-        ours = stack.enter_context(_gateway(folder, direct))
-        python = stack.enter_context(_litellm(folder, direct))
+        ours = stack.enter_context(gateway(folder, direct))
+        python = stack.enter_context(litellm(folder, direct))
         return _text(_measure(plan, direct, theirs, ours, python))
 
 
@@ -78,7 +78,7 @@ def _measure(plan: Plan, direct: Server, theirs: Server, ours: Server, python: S
 
 
 @contextmanager
-def _fake_engine(folder: Path) -> Iterator[Server]:
+def fake_engine(folder: Path) -> Iterator[Server]:
     port = servers.free_port()
     models = ["--model", f"{PACED}:{EVENTS}:{GAP_MS}", "--model", f"{FLOOD}:{FLOOD_EVENTS}:0"]
     command = [servers.PROGRAMS / "bench-upstream", "--listen", f"127.0.0.1:{port}", *models]
@@ -87,7 +87,7 @@ def _fake_engine(folder: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def _gateway(folder: Path, engine: Server) -> Iterator[Server]:
+def gateway(folder: Path, engine: Server) -> Iterator[Server]:
     port = servers.free_port()
     config = folder / "gateway.toml"
     config.write_text(
@@ -99,7 +99,7 @@ def _gateway(folder: Path, engine: Server) -> Iterator[Server]:
 
 
 @contextmanager
-def _litellm(folder: Path, engine: Server) -> Iterator[Server]:
+def litellm(folder: Path, engine: Server) -> Iterator[Server]:
     """One worker, no database, no key, its price list not fetched from the network."""
     port = servers.free_port()
     there = {"api_base": engine.url("/v1"), "api_key": "none"}

@@ -68,5 +68,23 @@ need_build_tools() {
   need_packages "g++ make cmake clang libclang-dev git curl ca-certificates" "cmake git"
 }
 
+# The packages that a package-lock.json names, installed beside a copy of it. Made again when the list changes.
+# usage: need_node_packages FOLDER_WITH_THE_LIST TARGET_FOLDER
+need_node_packages() {
+  local list=$1 folder=$2
+  # From wherever Node came: its own packages bring an npm that Debian's would get in the way of.
+  command -v npm >/dev/null || need_packages "nodejs npm" "node"
+  [ "$(node --version | sed 's/^v//; s/\..*//')" -ge 18 ] ||
+    fail "Node 18 or later is needed, this is $(node --version)" "install it from https://nodejs.org, then run this again"
+  cmp -s "$list/package-lock.json" "$folder/installed.json" && return
+  say "Installing the Node packages."
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  cp "$list/package.json" "$list/package-lock.json" "$folder/"
+  npm --prefix "$folder" ci --silent --no-audit --no-fund --ignore-scripts >&2 ||
+    fail "npm could not install what $list/package-lock.json names" "is this machine online?"
+  cp "$list/package-lock.json" "$folder/installed.json"
+}
+
 # Where cargo puts what it builds.
 target_dir() { printf '%s' "${CARGO_TARGET_DIR:-$PWD/target}"; }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use eventsource_stream::Eventsource;
+use eventsource_stream::{Event, EventStreamError, Eventsource};
 use futures::{Stream, StreamExt};
 use http::{HeaderName, HeaderValue, StatusCode};
 use remora_types::engines::EngineAddress;
@@ -238,16 +238,22 @@ impl Client {
             self.send(self.request(Method::GET, path).header(http::header::ACCEPT, "text/event-stream")).await?;
         let client = self.clone();
         let events = response.bytes_stream().eventsource();
-        Ok(events.map(move |event| {
-            let event = event.map_err(|error| match error {
-                eventsource_stream::EventStreamError::Transport(source) => client.failed(source),
-                other => client.unexpected(other.to_string()),
-            })?;
-            serde_json::from_str(&event.data).map_err(|e| client.unexpected(format!("event {:?}: {e}", event.event)))
-        }))
+        Ok(events.map(move |event| client.event(event)))
     }
 
-    async fn json<T: DeserializeOwned>(&self, response: Response) -> Result<T, ClientError> {
+    /// The data of one event.
+    pub(crate) fn event<T: DeserializeOwned>(
+        &self,
+        event: Result<Event, EventStreamError<reqwest::Error>>,
+    ) -> Result<T, ClientError> {
+        let event = event.map_err(|error| match error {
+            EventStreamError::Transport(source) => self.failed(source),
+            other => self.unexpected(other.to_string()),
+        })?;
+        serde_json::from_str(&event.data).map_err(|e| self.unexpected(format!("event {:?}: {e}", event.event)))
+    }
+
+    pub(crate) async fn json<T: DeserializeOwned>(&self, response: Response) -> Result<T, ClientError> {
         let body = response.bytes().await.map_err(|e| self.failed(e))?;
         serde_json::from_slice(&body).map_err(|e| self.unexpected(format!("{e} in {:?}", quote(&body))))
     }

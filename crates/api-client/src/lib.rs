@@ -10,7 +10,9 @@ mod client;
 pub mod control;
 pub mod engine;
 pub mod engines;
+pub mod gateway;
 pub mod identity;
 pub mod status;
+mod usage;
 
 pub use client::{Client, ClientError, InvalidServer};

@@ -6,13 +6,16 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::agent::AgentCommand;
 use crate::commands::audit::AuditArgs;
+use crate::commands::connect::ConnectArgs;
 use crate::commands::credential::CredentialCommand;
 use crate::commands::ctl::CtlCommand;
 use crate::commands::key::KeyCommand;
+use crate::commands::test::TestArgs;
 use crate::commands::up::UpArgs;
+use crate::commands::usage::UsageArgs;
 
 /// The gateway of this machine.
-const GATEWAY: &str = "http://127.0.0.1:8000";
+pub(crate) const GATEWAY: &str = "http://127.0.0.1:8000";
 
 /// A private model server for everything you own on your tailnet.
 #[derive(Debug, Parser)]
@@ -46,6 +49,10 @@ pub(crate) enum Command {
         #[arg(long, global = true, value_name = "PATH")]
         socket: Option<PathBuf>,
     },
+    /// Print the settings with which another program reaches the gateway, or write them into its file
+    Connect(ConnectArgs),
+    /// Check a gateway the way its clients use it, with timings
+    Test(TestArgs),
     /// List, inspect, check and fetch agent bundles
     Agent {
         #[command(subcommand)]
@@ -74,6 +81,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "URL", env = "REMORA_SERVER", default_value = GATEWAY)]
         server: String,
     },
+    /// Show who used how much of which model
+    Usage(UsageArgs),
     /// Show who changed what, in one list over all services
     Audit(AuditArgs),
     /// Renew the keys with which services prove to each other who they are

@@ -49,8 +49,16 @@ impl Failure {
     }
 }
 
+/// A failure that the command's own output has told; what is left is its code.
+#[derive(Debug, Error)]
+#[error("failed")]
+pub(crate) struct Told(pub(crate) Exit);
+
 /// Prints a failure to stderr (as JSON to stdout where JSON was asked for) and gives its exit code.
 pub(crate) fn report(error: &anyhow::Error, json: bool) -> ExitCode {
+    if let Some(Told(exit)) = error.downcast_ref() {
+        return ExitCode::from(*exit as u8);
+    }
     let (exit, hint) = classify(error);
     let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
     if json {

@@ -66,6 +66,101 @@ def tools_are_called_and_their_answers_read():
     assert answer.finish_reason == "stop" and "main" in answer.message.content, answer
 
 
+WEATHER = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 8}, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
+           "required": ["city", "days"], "additionalProperties": False}
+
+
+def calls_can_be_forced():
+    tool = {"type": "function", "function": {"name": "get_weather", "strict": True, "parameters": WEATHER}}
+    named = {"type": "function", "function": {"name": "get_weather"}}
+    for choice, reason in [("required", "tool_calls"), (named, "stop")]:
+        request = {"model": "remora-demo", "messages": MESSAGES, "tools": [tool], "tool_choice": choice,
+                   "temperature": 0, "max_tokens": 300, "parallel_tool_calls": False}
+        whole = client.chat.completions.create(**request).choices[0]
+        assert whole.finish_reason == reason, whole
+        fits(whole.message.tool_calls[0].function)
+        with client.chat.completions.stream(**request) as stream:
+            streamed = stream.get_final_completion().choices[0]
+        assert streamed.finish_reason == reason, streamed
+        fits(streamed.message.tool_calls[0].function)
+    other = {"type": "function", "function": {"name": "other"}}
+    error = expect(openai.BadRequestError, model="remora-demo", messages=MESSAGES, tools=[tool], tool_choice=other)
+    assert "does not match any of the specified `tools`" in error.message, error.message
+
+
+def fits(function):
+    arguments = json.loads(function.arguments)
+    assert function.name == "get_weather" and set(arguments) == {"city", "days"}, function
+    assert isinstance(arguments["days"], int) and len(arguments["city"]) <= 8, function
+
+
+def several_answers_come_at_once():
+    request = {"model": "remora-demo", "messages": MESSAGES, "n": 3, "temperature": 1, "seed": 5, "max_tokens": 8}
+    answer = client.chat.completions.create(**request)
+    assert [choice.index for choice in answer.choices] == [0, 1, 2]
+    one = client.chat.completions.create(**{**request, "n": 1}).usage
+    assert answer.usage.prompt_tokens == one.prompt_tokens, "the prompt counts once"
+    seen = {choice.index for chunk in client.chat.completions.create(**request, stream=True) for choice in chunk.choices}
+    assert seen == {0, 1, 2}
+    texts = client.completions.create(
+        model="remora-demo", prompt=["One", "Two"], n=2, max_tokens=4, temperature=1, echo=True).choices
+    assert [choice.index for choice in texts] == [0, 1, 2, 3]
+    assert [choice.text[:3] for choice in texts] == ["One", "One", "Two", "Two"]
+    expect(openai.BadRequestError, model="remora-demo", messages=MESSAGES, n=2, temperature=0)
+
+
+READ = {"type": "function", "name": "read", "description": "Reads a file", "strict": True, "parameters": {
+    "type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}}
+
+
+def responses_come_whole_and_streamed():
+    request = {"model": "remora-demo", "input": "hello", "temperature": 0, "max_output_tokens": 60}
+    whole = client.responses.create(**request)
+    assert whole.status == "completed" and whole.output_text, whole
+    assert whole.usage.total_tokens == whole.usage.input_tokens + whole.usage.output_tokens
+    with client.responses.stream(**request) as stream:
+        events = list(stream)
+        final = stream.get_final_response()
+    assert final.output_text == whole.output_text
+    kinds = [event.type for event in events]
+    assert kinds[:2] == ["response.created", "response.in_progress"] and kinds[-1] == "response.completed", kinds
+    deltas = [event.delta for event in events if event.type == "response.output_text.delta"]
+    assert "".join(deltas) == whole.output_text and len(deltas) > 1
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+
+
+def responses_call_functions_and_read_their_outputs():
+    request = {"model": "remora-demo", "tools": [READ], "temperature": 0}
+    history = [{"role": "user", "content": "read src/main.rs"}]
+    whole = client.responses.create(input=history, **request)
+    call = whole.output[0]
+    assert call.type == "function_call" and json.loads(call.arguments) == {"path": "src/main.rs"}, whole
+    with client.responses.stream(input=history, **request) as stream:
+        streamed = stream.get_final_response().output[0]
+    assert (streamed.name, streamed.arguments) == (call.name, call.arguments)
+    history += [call, {"type": "function_call_output", "call_id": call.call_id, "output": "fn main() {}"}]
+    assert "main" in client.responses.create(input=history, **request).output_text
+    tool = {"type": "function", "name": "get_weather", "strict": True, "parameters": WEATHER}
+    forced = client.responses.create(model="remora-demo", input="hello", tools=[tool], temperature=0,
+                                     tool_choice={"type": "function", "name": "get_weather"}, max_output_tokens=300)
+    fits(forced.output[0])
+
+
+def responses_can_have_a_form():
+    form = {"format": {"type": "json_schema", "name": "answer", "schema": {"enum": ["yes", "no"]}, "strict": True}}
+    answer = client.responses.create(model="remora-demo", input="hello", text=form, temperature=0)
+    assert json.loads(answer.output_text) in ["yes", "no"], answer
+
+
+def responses_are_not_stored():
+    try:
+        client.responses.create(model="remora-demo", input="hello", previous_response_id="resp_1")
+    except openai.NotFoundError as error:
+        assert "resp_1" in error.message, error.message
+    else:
+        raise AssertionError("there is no such response")
+
+
 def a_cancelled_stream_frees_the_engine():
     stream = client.chat.completions.create(
         model="remora-demo", messages=MESSAGES, stream=True, max_tokens=1900, extra_body={"ignore_eos": True})
@@ -106,6 +201,12 @@ PROMISES = [
     a_stream_gives_the_same_text_in_pieces,
     completions_and_log_probabilities_work,
     tools_are_called_and_their_answers_read,
+    calls_can_be_forced,
+    several_answers_come_at_once,
+    responses_come_whole_and_streamed,
+    responses_call_functions_and_read_their_outputs,
+    responses_can_have_a_form,
+    responses_are_not_stored,
     a_cancelled_stream_frees_the_engine,
     errors_have_their_classes,
 ]

@@ -1,11 +1,14 @@
 //! Whole stacks as a user starts them: `remora up` as a process, the real engine, the demo model.
 //!
 //! These tests need the built `remora` beside them (`cargo build --release --workspace --bins`; `scripts/test` does it)
-//! and, where they use the official SDKs or a real vLLM, `REMORA_TEST_PYTHON` and `REMORA_TEST_VLLM`. What is missing is a failure that says what to run.
+//! and, where they use the official SDKs or a real vLLM, `REMORA_TEST_PYTHON`,
+//! `REMORA_TEST_NODE` and `REMORA_TEST_VLLM`. What is missing is a failure that says what to run.
 
+mod sdks;
 mod up;
 mod vllm;
 
+pub use sdks::Sdk;
 pub use up::{Exited, Launch, Up};
 pub use vllm::Vllm;
 

@@ -2,17 +2,14 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::Args;
 use remora_service::Listen;
 
-use crate::llama::{ContextSize, MAX_SLOTS, Model};
+use crate::llama::{KvType, MAX_SLOTS};
 use crate::output::ToolParser;
 
-/// Models below this size gain nothing from a second thread: waiting for each other costs more than the work.
-const SMALL_MODEL_BYTES: u64 = 100 << 20;
-/// Longest context that is given without being asked for; its memory is taken at once, for every slot.
-const DEFAULT_CONTEXT: u32 = 8192;
 /// Most tokens in one step: long enough for prompts to be read fast, short enough that others hardly wait.
 const BATCH: u32 = 512;
 /// Adapters that are held without being asked for more. vLLM's `--max-loras` is 1, but bounds a batch and not what is
@@ -25,6 +22,38 @@ const MAX_LORA_RANK: u32 = 16;
 /// set them itself: threads that wait must not spin (with spinning, two threads on two busy cores are ten times slower
 /// than one), and a debugger must not be attached when llama.cpp gives up.
 pub const ENVIRONMENT: [(&str, &str); 2] = [("OMP_WAIT_POLICY", "passive"), ("GGML_NO_BACKTRACE", "1")];
+
+/// How many of a model's layers a GPU computes, the last ones first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GpuLayers {
+    /// All of them, and the output.
+    All,
+    /// So many.
+    Count(u32),
+}
+
+impl GpuLayers {
+    /// Whether this program was built to use a GPU.
+    pub(crate) const AVAILABLE: bool =
+        cfg!(any(feature = "cuda", feature = "vulkan", feature = "metal", feature = "rocm"));
+
+    /// As llama.cpp counts them.
+    pub(crate) fn count(self) -> u32 {
+        match self {
+            Self::All => u32::try_from(i32::MAX).unwrap_or_default(),
+            Self::Count(count) => count,
+        }
+    }
+}
+
+impl FromStr for GpuLayers {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // llama.cpp's own type is signed.
+        if text == "all" { Ok(Self::All) } else { text.parse::<u16>().map(|count| Self::Count(count.into())) }
+    }
+}
 
 /// Arguments of `remora engine`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -44,15 +73,29 @@ pub struct EngineArgs {
     /// Name that requests call the model by; may be given several times [default: the file's name without its ending]
     #[arg(long, value_name = "NAME")]
     pub served_model_name: Vec<String>,
-    /// Longest prompt and answer together, in tokens [default: what the model was trained on, at most 8192]
+    /// Longest prompt and answer together, in tokens [default: what the model was trained on, at most 8192, less where
+    /// memory is short]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(16..))]
     pub ctx: Option<u32>,
-    /// Requests that are answered at the same time; each has its own context [default: 4, 16 for small models]
+    /// Requests that are answered at the same time; each has its own context [default: 4, 16 for small models, less
+    /// where memory is short]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SLOTS)))]
     pub slots: Option<u32>,
-    /// Threads that compute [default: 1 for small models, else one less than there are cores]
+    /// Threads that compute [default: 1 for small models, else what is fastest when the model is loaded]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     pub threads: Option<u32>,
+    /// Most tokens in one step: longer ones read prompts faster, shorter ones keep other answers flowing
+    #[arg(long, value_name = "N", default_value_t = BATCH, value_parser = clap::value_parser!(u32).range(16..=16384))]
+    pub batch: u32,
+    /// How keys and values of past tokens are kept; smaller ones make room for more context
+    #[arg(long, value_name = "TYPE", value_enum, default_value_t)]
+    pub kv_type: KvType,
+    /// Layers that a GPU computes, or 'all'; for builds with GPU support [default: all in such a build, else none]
+    #[arg(long, value_name = "N|all")]
+    pub gpu_layers: Option<GpuLayers>,
+    /// Load the model even where its memory is not there
+    #[arg(long)]
+    pub force: bool,
     /// Requests that may wait for a slot; more are answered with 429
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub max_queue: usize,
@@ -88,12 +131,21 @@ pub struct EngineConfig {
     pub model: PathBuf,
     /// Names that requests call it by; the first is the one in answers.
     pub names: Vec<String>,
-    /// Longest prompt and answer together, in tokens; none takes what the model was trained on, at most 8192.
+    /// Longest prompt and answer together, in tokens; none takes what the model was trained on, at most 8192, and what
+    /// fits in memory.
     pub context: Option<u32>,
-    /// Requests that are answered at the same time; none chooses by the model's size.
+    /// Requests that are answered at the same time; none chooses by the model's size and the memory.
     pub slots: Option<u32>,
-    /// Threads that compute; none chooses by the model's size and the machine.
+    /// Threads that compute; none measures.
     pub threads: Option<u32>,
+    /// Most tokens in one step.
+    pub batch: u32,
+    /// How keys and values of past tokens are kept.
+    pub kv_type: KvType,
+    /// Layers that a GPU computes; none takes all that there are, in a build that can.
+    pub gpu_layers: Option<GpuLayers>,
+    /// Loads the model even where its memory is not there.
+    pub force: bool,
     /// Requests that may wait for a slot.
     pub max_queue: usize,
     /// Adapters that may be loaded at the same time; all of them are in memory.
@@ -116,6 +168,10 @@ impl EngineConfig {
             context: None,
             slots: None,
             threads: None,
+            batch: BATCH,
+            kv_type: KvType::default(),
+            gpu_layers: None,
+            force: false,
             max_queue: 1024,
             max_loras: MAX_LORAS,
             max_lora_rank: MAX_LORA_RANK,
@@ -123,25 +179,10 @@ impl EngineConfig {
         }
     }
 
-    /// How much memory and how many threads this model gets.
-    pub(crate) fn size_for(&self, model: &Model) -> ContextSize {
-        let small = model.size_bytes() < SMALL_MODEL_BYTES;
-        let trained = model.trained_context().max(1);
-        let wanted = self.context.unwrap_or_else(|| trained.min(DEFAULT_CONTEXT));
-        if wanted > trained {
-            tracing::warn!(
-                wanted,
-                trained,
-                "the model was trained on less context than was asked for; using what it knows"
-            );
-        }
-        let threads = self.threads.unwrap_or_else(|| if small { 1 } else { physical_cores().saturating_sub(1).max(1) });
-        ContextSize {
-            slots: self.slots.unwrap_or(if small { 16 } else { 4 }),
-            tokens_per_slot: wanted.min(trained),
-            batch: BATCH,
-            threads,
-        }
+    /// Layers that go to a GPU.
+    pub(crate) fn gpu_layers(&self) -> GpuLayers {
+        let all = if GpuLayers::AVAILABLE { GpuLayers::All } else { GpuLayers::Count(0) };
+        self.gpu_layers.unwrap_or(all)
     }
 }
 
@@ -153,6 +194,10 @@ impl From<&EngineArgs> for EngineConfig {
             context: args.ctx,
             slots: args.slots,
             threads: args.threads,
+            batch: args.batch,
+            kv_type: args.kv_type,
+            gpu_layers: args.gpu_layers,
+            force: args.force,
             max_queue: args.max_queue.max(1),
             max_loras: args.max_loras,
             max_lora_rank: args.max_lora_rank,
@@ -160,17 +205,6 @@ impl From<&EngineArgs> for EngineConfig {
             model: defaults.model,
         }
     }
-}
-
-/// Cores that can compute at the same time, within what this process may use. Hyper-threads do not count: two of them
-/// share one core's arithmetic.
-fn physical_cores() -> u32 {
-    let usable = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
-    let siblings = (0..).map_while(|cpu| {
-        std::fs::read_to_string(format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")).ok()
-    });
-    let cores = siblings.collect::<std::collections::BTreeSet<_>>().len();
-    if cores == 0 { usable } else { usable.min(u32::try_from(cores).unwrap_or(u32::MAX)) }
 }
 
 #[cfg(test)]
@@ -217,14 +251,27 @@ mod tests {
     }
 
     #[test]
-    fn numbers_out_of_range_are_refused() {
-        for line in ["--slots 0", "--slots 257", "--ctx 1", "--threads 0", "--uds /s --port 1"] {
-            assert!(parse(&format!("--model m.gguf {line}")).is_err(), "{line}");
-        }
+    fn layers_of_a_gpu_are_counted_or_all() {
+        let layers = |line: &str| parse(&format!("--model m.gguf {line}")).unwrap().gpu_layers;
+        assert_eq!(layers(""), None);
+        assert_eq!(layers("--gpu-layers all"), Some(GpuLayers::All));
+        assert_eq!(layers("--gpu-layers 12"), Some(GpuLayers::Count(12)));
     }
 
     #[test]
-    fn there_is_at_least_one_core() {
-        assert!(physical_cores() >= 1);
+    fn numbers_out_of_range_are_refused() {
+        for line in [
+            "--batch 1",
+            "--kv-type q2_k",
+            "--gpu-layers some",
+            "--gpu-layers -1",
+            "--slots 0",
+            "--slots 257",
+            "--ctx 1",
+            "--threads 0",
+            "--uds /s --port 1",
+        ] {
+            assert!(parse(&format!("--model m.gguf {line}")).is_err(), "{line}");
+        }
     }
 }

@@ -16,8 +16,13 @@
 //!
 //! # Where it differs from vLLM 0.32 on purpose
 //!
-//! - What it does not do yet is refused with a 400 that says so: `n` and `best_of` over 1, several prompts, echo,
-//!   a forced `tool_choice`, prompt log probabilities.
+//! - What it does not do yet is refused with a 400 that says so: `best_of` over 1, prompt log probabilities and so
+//!   echo with log probabilities, log probabilities of responses.
+//! - Forced calls are held to the schemas of their tools without `strict`, and in the format that the model was trained
+//!   on where vLLM has no structural tag for it either; the client sees the same. `n` is at most 128. A request for more answers than may wait is a 400, since no waiting would help.
+//! - A response that was cut off has an item that says `incomplete`, as `OpenAI`'s do; vLLM says `completed`. Custom
+//!   tools are refused. Only the response's own thinking is counted, without its tags.
+//! - `vllm:lora_requests_info` is one series, the present one.
 //! - The format of calls and thinking is read off the chat template, where vLLM has to be told both; text after a call
 //!   is kept; slips in arguments that have one meaning are put right. An answer that was cut off ends with `length`,
 //!   whatever it called before. Its last call is the model's text in a whole answer, as in vLLM, and in a stream closed
@@ -45,6 +50,7 @@ mod config;
 mod constraint;
 pub mod demo_model;
 mod llama;
+mod load;
 mod metrics;
 mod output;
 mod request;
@@ -53,6 +59,7 @@ mod sampling;
 mod scheduler;
 mod template;
 
-pub use config::{ENVIRONMENT, EngineArgs, EngineConfig};
+pub use config::{ENVIRONMENT, EngineArgs, EngineConfig, GpuLayers};
+pub use llama::KvType;
 pub use output::ToolParser;
 pub use run::{EngineError, run, service};

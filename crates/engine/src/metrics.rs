@@ -4,7 +4,9 @@
 //! decoding) is left out, but for a counter that dashboards divide by. What it can hold, which vLLM does not tell, has
 //! names of its own.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -39,6 +41,9 @@ pub(crate) struct Metrics {
     slots: Gauge,
     max_loras: Gauge,
     max_lora_rank: Gauge,
+    lora_requests: Family<AdapterLabels, Gauge<f64, AtomicU64>>,
+    /// What the one series of that says.
+    lora_requests_told: Mutex<Option<AdapterLabels>>,
     running: Gauge,
     waiting: Gauge,
     cache_usage: Gauge<f64, AtomicU64>,
@@ -69,6 +74,14 @@ struct FinishLabels {
     finished_reason: &'static str,
 }
 
+/// Which adapters are in use, as lists with commas.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AdapterLabels {
+    max_lora: i64,
+    waiting_lora_adapters: String,
+    running_lora_adapters: String,
+}
+
 /// A complete answer.
 #[derive(Debug)]
 pub(crate) struct Answered {
@@ -89,6 +102,8 @@ impl Metrics {
             slots: Gauge::default(),
             max_loras: Gauge::default(),
             max_lora_rank: Gauge::default(),
+            lora_requests: Family::default(),
+            lora_requests_told: Mutex::default(),
             running: Gauge::default(),
             waiting: Gauge::default(),
             cache_usage: Gauge::default(),
@@ -120,6 +135,9 @@ impl Metrics {
         self.started.set(seconds(now));
         // Without labels, as every Prometheus client names it: who watches for restarts looks for this line.
         registry.register("process_start_time_seconds", "When the engine was started", self.started.clone());
+        // Without the model's labels, as vLLM has it.
+        let help = "Adapters that requests use; the value is when that began";
+        registry.register("vllm:lora_requests_info", help, self.lora_requests.clone());
         let labels = [("model_name".into(), model.to_owned().into()), ("engine".into(), "0".into())];
         let registry = registry.sub_registry_with_labels(labels.into_iter());
         registry.register(
@@ -179,9 +197,28 @@ impl Metrics {
         self.max_lora_rank.set(limits.rank.into());
     }
 
+    /// Which adapters the requests in slots and in the queue use. vLLM leaves a series for every combination there ever
+    /// was, and readers take the one with the latest time; here there is only that one.
+    pub(crate) fn adapters(&self, running: BTreeSet<&str>, waiting: BTreeSet<&str>) {
+        let list = |names: BTreeSet<&str>| names.into_iter().collect::<Vec<_>>().join(",");
+        let labels = AdapterLabels {
+            max_lora: self.max_loras.get(),
+            waiting_lora_adapters: list(waiting),
+            running_lora_adapters: list(running),
+        };
+        let mut told = self.lora_requests_told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.as_ref() != Some(&labels) {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.lora_requests.clear();
+            self.lora_requests.get_or_create(&labels).set(seconds(now));
+            *told = Some(labels);
+        }
+    }
+
     /// The model is loaded, with this many slots.
     pub(crate) fn loaded(&self, slots: u32) {
         self.slots.set(slots.into());
+        self.adapters(BTreeSet::new(), BTreeSet::new());
     }
 
     /// A request got a slot after this time, with this much of its prompt in memory.
@@ -219,6 +256,12 @@ impl Metrics {
         self.request_prompt_tokens.observe(answer.prompt_tokens as f64);
         self.request_generation_tokens.observe(f64::from(answer.generated_tokens));
         self.request_max_tokens.observe(f64::from(answer.max_tokens));
+    }
+
+    /// A complete answer of vectors, after this time.
+    pub(crate) fn embedded(&self, elapsed: Duration) {
+        self.success.get_or_create(&FinishLabels { finished_reason: FinishReason::Stop.as_str() }).inc();
+        self.e2e_seconds.observe(seconds(elapsed));
     }
 
     /// How full the engine is.

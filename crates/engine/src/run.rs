@@ -5,7 +5,7 @@ use std::sync::Arc;
 use remora_service::{BindError, BoxError, Listener, Metrics, Process, RunError, Service, Stop};
 
 use crate::api::{self, ApiState};
-use crate::config::{EngineArgs, EngineConfig};
+use crate::config::{EngineArgs, EngineConfig, GpuLayers};
 use crate::scheduler::{AdapterLimits, Adapters, Engine, EngineState};
 
 /// Largest request body, in bytes: room for a conversation of a long context, with JSON's escapes.
@@ -23,6 +23,12 @@ pub enum EngineError {
     /// The model could not be loaded, or the engine died. Says why.
     #[error("{0}")]
     Engine(String),
+    /// A GPU is to compute, and this program cannot ask one.
+    #[error(
+        "--gpu-layers needs a program that was built for a GPU, with --features cuda, vulkan, metal or rocm; this one \
+         computes on the CPU only"
+    )]
+    NoGpu,
     /// The process around it failed.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -54,6 +60,9 @@ pub fn service(listener: Listener, config: EngineConfig) -> Result<Service, Engi
 }
 
 fn build(listener: Listener, config: EngineConfig) -> Result<(Service, Engine), EngineError> {
+    if config.gpu_layers().count() > 0 && !GpuLayers::AVAILABLE {
+        return Err(EngineError::NoGpu);
+    }
     let metrics = Metrics::new();
     let engine_metrics = Arc::new(crate::metrics::Metrics::new());
     let names: Arc<[String]> = config.names.clone().into();

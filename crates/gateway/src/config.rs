@@ -9,8 +9,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use remora_api_client::engine::EngineClient;
 use remora_api_client::engines::Engines;
 use remora_api_client::{Client, InvalidServer};
-use remora_service::Listen;
 use remora_service::identity::Signer;
+use remora_service::{Listen, durable};
 use remora_types::engines::EngineAddress;
 use remora_types::{EngineId, ModelId};
 use secrecy::{ExposeSecret, SecretString};
@@ -50,6 +50,10 @@ pub struct Config {
     pub max_held: usize,
     /// Longest silence in the middle of an engine's answer, in milliseconds.
     pub idle_timeout_ms: u64,
+    /// Where it is kept who used how much; by default `usage.sqlite` in the state folder.
+    pub usage_file: Option<PathBuf>,
+    /// For how many days.
+    pub usage_days: u32,
 }
 
 /// One of `[[gateway.engines]]`.
@@ -119,6 +123,8 @@ impl Default for Config {
             hold_ms: 30_000,
             max_held: 256,
             idle_timeout_ms: 300_000,
+            usage_file: durable::state_dir().map(|state| state.join("usage.sqlite")),
+            usage_days: 400,
         }
     }
 }

@@ -38,6 +38,23 @@ impl Endpoint {
         }
     }
 
+    /// Whether it uses the model, so that its answers are counted for their callers.
+    #[must_use]
+    pub(crate) fn is_counted(self) -> bool {
+        !matches!(self, Self::Tokenize | Self::Detokenize)
+    }
+
+    /// What OpenTelemetry calls it.
+    #[must_use]
+    pub(crate) fn operation(self) -> &'static str {
+        match self {
+            Self::ChatCompletions | Self::Responses => "chat",
+            Self::Completions => "text_completion",
+            Self::Embeddings => "embeddings",
+            Self::Tokenize | Self::Detokenize => "tokenize",
+        }
+    }
+
     /// What an engine must be able to do to answer it.
     #[must_use]
     pub(crate) fn capability(self) -> Capability {

@@ -16,6 +16,7 @@ mod hold;
 mod metrics;
 mod state;
 mod upstream;
+mod usage;
 
 use remora_service::identity::KeyStoreError;
 use remora_service::{Identity, Listener, Metrics, Service, ServiceName};
@@ -23,10 +24,12 @@ use thiserror::Error;
 
 pub use config::{Config, EngineConfig, InvalidConfig};
 pub use directory::InvalidNaming;
+pub use usage::UsageError;
 
 use directory::{Directory, follow};
 use metrics::GatewayMetrics;
-use state::GatewayState;
+use state::{GatewayState, Parts};
+use usage::Usage;
 
 /// A gateway that cannot start.
 #[derive(Debug, Error)]
@@ -37,6 +40,9 @@ pub enum StartError {
     /// The keys cannot be opened.
     #[error(transparent)]
     Keys(#[from] KeyStoreError),
+    /// The usage file cannot be opened.
+    #[error(transparent)]
+    Usage(#[from] UsageError),
 }
 
 /// The gateway as a service, to be run by a [`remora_service::Process`].
@@ -50,10 +56,17 @@ pub async fn service(config: &Config, listener: Listener, identity: &Identity) -
         metrics.clone(),
         config.connect_timeout(),
     );
-    let hold = config.hold(metrics.held());
-    let keys = identity.key_store().await.transpose()?;
-    let patience = config.patience();
-    let state = GatewayState::new(directory, metrics, patience, hold, config.body_limit_bytes, keys, identity.audit());
+    let usage = Usage::open(config.usage_file.as_deref(), config.usage_days, metrics.clone()).await?;
+    let state = GatewayState::from(Parts {
+        directory,
+        hold: config.hold(metrics.held()),
+        metrics,
+        patience: config.patience(),
+        body_limit: config.body_limit_bytes,
+        keys: identity.key_store().await.transpose()?,
+        audit: identity.audit(),
+        usage: usage.clone(),
+    });
     let (for_ready, for_status, for_task) = (state.clone(), state.clone(), state.clone());
     let mut service = Service::new("gateway", listener, api::routes().with_state(state))
         .identity(identity)
@@ -65,6 +78,10 @@ pub async fn service(config: &Config, listener: Listener, identity: &Identity) -
         .details(move || for_status.directory().report())
         .task("engine directory", |stop| async move {
             follow(for_task.directory(), &stop).await;
+            Ok(())
+        })
+        .task("usage", |stop| async move {
+            usage.keep(stop).await;
             Ok(())
         });
     for prefix in api::IMITATED {

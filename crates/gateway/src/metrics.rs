@@ -11,6 +11,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use remora_service::Metrics;
 use remora_types::{EngineId, ModelId};
 
+use crate::usage::Counters;
+
 /// Upper bounds of the first-byte buckets, in seconds: from a cached embedding to a long prompt in a long queue.
 const BUCKETS: [f64; 14] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0];
 
@@ -69,6 +71,27 @@ struct OfferLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AccountLabels {
+    caller: String,
+    model: String,
+}
+
+/// What kind of tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum TokenKind {
+    Prompt,
+    Cached,
+    Completion,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenLabels {
+    caller: String,
+    model: String,
+    kind: TokenKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct EngineLabels {
     engine: String,
 }
@@ -83,6 +106,10 @@ struct RefusalLabels {
 pub(crate) struct GatewayMetrics {
     requests: Family<OutcomeLabels, Counter>,
     first_byte: Family<OfferLabels, Histogram, fn() -> Histogram>,
+    first_token: Family<OfferLabels, Histogram, fn() -> Histogram>,
+    between_tokens: Family<OfferLabels, Histogram, fn() -> Histogram>,
+    by_caller: Family<AccountLabels, Counter>,
+    tokens: Family<TokenLabels, Counter>,
     in_flight: Family<EngineLabels, Gauge>,
     ready: Family<EngineLabels, Gauge>,
     refused: Family<RefusalLabels, Counter>,
@@ -94,7 +121,17 @@ pub(crate) struct GatewayMetrics {
 pub(crate) struct Meter {
     outcomes: [Counter; Outcome::ALL.len()],
     pub(crate) first_byte: Histogram,
+    pub(crate) pace: Pace,
     pub(crate) in_flight: Gauge,
+}
+
+/// How fast streamed answers come, in seconds.
+#[derive(Debug, Clone)]
+pub(crate) struct Pace {
+    /// Until the first piece.
+    pub(crate) first: Histogram,
+    /// Between two pieces.
+    pub(crate) between: Histogram,
 }
 
 impl GatewayMetrics {
@@ -104,6 +141,10 @@ impl GatewayMetrics {
         let own = Self {
             requests: Family::default(),
             first_byte: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            first_token: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            between_tokens: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            by_caller: Family::default(),
+            tokens: Family::default(),
             in_flight: Family::default(),
             ready: Family::default(),
             refused: Family::default(),
@@ -119,6 +160,26 @@ impl GatewayMetrics {
                 "remora_gateway_first_byte_seconds",
                 "Time from a request's arrival to its engine's first byte, by model and engine",
                 own.first_byte.clone(),
+            );
+            registry.register(
+                "remora_gateway_time_to_first_token_seconds",
+                "Time from a request's arrival to the first piece of a streamed answer, by model and engine",
+                own.first_token.clone(),
+            );
+            registry.register(
+                "remora_gateway_inter_token_seconds",
+                "Time between two pieces of a streamed answer, by model and engine",
+                own.between_tokens.clone(),
+            );
+            registry.register(
+                "remora_gateway_answers",
+                "Answers that an engine began, by caller and model",
+                own.by_caller.clone(),
+            );
+            registry.register(
+                "remora_gateway_tokens",
+                "Tokens, by caller, model and kind; cached ones are prompt tokens too",
+                own.tokens.clone(),
             );
             registry.register(
                 "remora_gateway_requests_in_flight",
@@ -150,7 +211,26 @@ impl GatewayMetrics {
         Meter {
             outcomes: Outcome::ALL.map(counter),
             first_byte: self.first_byte.get_or_create(&labels).clone(),
+            pace: Pace {
+                first: self.first_token.get_or_create(&labels).clone(),
+                between: self.between_tokens.get_or_create(&labels).clone(),
+            },
             in_flight: self.in_flight(engine),
+        }
+    }
+
+    /// The handles of a caller's account for a model. Callers are those that identity knows, so they are few.
+    pub(crate) fn counters(&self, caller: &str, model: &ModelId) -> Counters {
+        let (caller, model) = (caller.to_owned(), model.to_string());
+        let tokens = |kind| {
+            let labels = TokenLabels { caller: caller.clone(), model: model.clone(), kind };
+            self.tokens.get_or_create(&labels).clone()
+        };
+        Counters {
+            prompt: tokens(TokenKind::Prompt),
+            cached: tokens(TokenKind::Cached),
+            completion: tokens(TokenKind::Completion),
+            requests: self.by_caller.get_or_create(&AccountLabels { caller, model }).clone(),
         }
     }
 

@@ -9,70 +9,68 @@ use crate::directory::Directory;
 use crate::hold::Hold;
 use crate::metrics::GatewayMetrics;
 use crate::upstream::Patience;
+use crate::usage::Usage;
+
+/// What one gateway is made of.
+pub(crate) struct Parts {
+    /// Which engine answers for which model.
+    pub(crate) directory: Directory,
+    /// What is counted.
+    pub(crate) metrics: GatewayMetrics,
+    /// How long engines may take.
+    pub(crate) patience: Patience,
+    /// Where requests wait for an engine.
+    pub(crate) hold: Hold,
+    /// Largest request body, in bytes.
+    pub(crate) body_limit: usize,
+    /// The keys, where there are any.
+    pub(crate) keys: Option<KeyStore>,
+    /// Where changes are written down.
+    pub(crate) audit: Audit,
+    /// Who used how much.
+    pub(crate) usage: Usage,
+}
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct GatewayState {
-    inner: Arc<Inner>,
-}
+pub(crate) struct GatewayState(Arc<Parts>);
 
-struct Inner {
-    directory: Directory,
-    metrics: GatewayMetrics,
-    patience: Patience,
-    hold: Hold,
-    body_limit: usize,
-    keys: Option<KeyStore>,
-    audit: Audit,
+impl From<Parts> for GatewayState {
+    fn from(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
 }
 
 impl GatewayState {
-    /// The state of one gateway. `body_limit` is in bytes.
-    #[must_use]
-    pub(crate) fn new(
-        directory: Directory,
-        metrics: GatewayMetrics,
-        patience: Patience,
-        hold: Hold,
-        body_limit: usize,
-        keys: Option<KeyStore>,
-        audit: Audit,
-    ) -> Self {
-        Self { inner: Arc::new(Inner { directory, metrics, patience, hold, body_limit, keys, audit }) }
-    }
-
-    /// Which engine answers for which model.
     pub(crate) fn directory(&self) -> &Directory {
-        &self.inner.directory
+        &self.0.directory
     }
 
-    /// What is counted.
     pub(crate) fn metrics(&self) -> &GatewayMetrics {
-        &self.inner.metrics
+        &self.0.metrics
     }
 
-    /// How long engines may take.
     pub(crate) fn patience(&self) -> Patience {
-        self.inner.patience
+        self.0.patience
     }
 
-    /// Where requests wait for an engine.
     pub(crate) fn hold(&self) -> &Hold {
-        &self.inner.hold
+        &self.0.hold
     }
 
-    /// The keys, where there are any.
     pub(crate) fn keys(&self) -> Option<&KeyStore> {
-        self.inner.keys.as_ref()
+        self.0.keys.as_ref()
     }
 
-    /// Where changes are written down.
     pub(crate) fn audit(&self) -> &Audit {
-        &self.inner.audit
+        &self.0.audit
     }
 
-    /// Largest request body, in bytes.
+    pub(crate) fn usage(&self) -> &Usage {
+        &self.0.usage
+    }
+
     pub(crate) fn body_limit(&self) -> usize {
-        self.inner.body_limit
+        self.0.body_limit
     }
 }

@@ -18,6 +18,17 @@ pub fn data<T: Serialize>(event: &T) -> serde_json::Result<Bytes> {
     Ok(block.into_inner().freeze())
 }
 
+/// One event with a name.
+pub fn event<T: Serialize>(name: &str, event: &T) -> serde_json::Result<Bytes> {
+    let data = data(event)?;
+    let mut block = BytesMut::with_capacity(data.len() + name.len() + 8);
+    block.put_slice(b"event: ");
+    block.put_slice(name.as_bytes());
+    block.put_u8(b'\n');
+    block.put_slice(&data);
+    Ok(block.freeze())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,6 +26,7 @@ use crate::identity::{Connection, Identity};
 use crate::linger::discard;
 use crate::metrics::{Metrics, RequestLabels, RouteLabels};
 use crate::server::{Application, HEADERS_LIMIT};
+use crate::traces::RequestSpan;
 
 /// The header that carries a request's id, from a client or made here, and on to an upstream.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -90,6 +91,7 @@ pub(crate) struct Frame {
     pub(crate) dialects: Vec<(Cow<'static, str>, Dialect)>,
     pub(crate) body_limit: usize,
     pub(crate) quiet: bool,
+    pub(crate) service: &'static str,
 }
 
 impl From<Frame> for Framed {
@@ -155,6 +157,10 @@ impl Application for Framed {
         });
         request.extensions_mut().insert(loan.clone());
         request.extensions_mut().insert(id.clone());
+        let span = RequestSpan::begin(frame.service, &method, request.headers());
+        if let Some(span) = &span {
+            request.extensions_mut().insert(span.clone());
+        }
         DefaultBodyLimit::max(frame.body_limit).apply(&mut request);
 
         let browsers = frame.identity.browsers();
@@ -195,6 +201,9 @@ impl Application for Framed {
         }
         let status = response.status().as_u16();
         tracing::debug!(%method, %route, id = id.as_str(), status, "answered");
+        if let Some(span) = &span {
+            span.answered(&method, route, id.as_str(), status);
+        }
         response.headers_mut().insert(REQUEST_ID, id.0);
 
         let (metrics, route) = (&frame.metrics, route.clone());
@@ -202,7 +211,7 @@ impl Application for Framed {
         metrics.duration.get_or_create(&labels).observe(started.elapsed().as_secs_f64());
         metrics.requests.get_or_create(&RequestLabels { method: known(&method), route: labels.route, status }).inc();
         metrics.processed.inc();
-        response.map(|body| CountedBody { body, _in_flight: in_flight })
+        response.map(|body| CountedBody { body, _in_flight: in_flight, _span: span })
     }
 }
 
@@ -254,6 +263,7 @@ impl Drop for InFlight {
 pub(crate) struct CountedBody {
     body: Body,
     _in_flight: InFlight,
+    _span: Option<RequestSpan>,
 }
 
 impl HttpBody for CountedBody {

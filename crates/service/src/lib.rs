@@ -46,6 +46,7 @@ mod server;
 mod service;
 pub mod sse;
 pub mod telemetry;
+mod traces;
 mod workers;
 
 pub use access::{Access, Caller, Roles, Services};
@@ -63,6 +64,7 @@ pub use process::{Process, RunError, Running};
 pub use remora_types::identity::{Role, ServiceName};
 pub use routes::{Routes, StatedRoute, every_route};
 pub use service::Service;
+pub use traces::{CallSpan, RequestSpan};
 
 /// Version of Remora, the same for every service.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -178,6 +178,7 @@ impl Service {
             dialects: self.dialects,
             body_limit: self.body_limit,
             quiet: self.quiet,
+            service: self.name,
         };
         Assembled {
             listener: self.listener,

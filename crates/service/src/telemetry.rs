@@ -9,8 +9,10 @@ use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
+use url::Url;
 
 use crate::lifecycle::BoxError;
+use crate::traces::{self, TracesGuard};
 
 /// Section `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +26,10 @@ pub struct LogConfig {
     pub file: Option<PathBuf>,
     /// How many rotated files are kept.
     pub keep_files: usize,
+    /// An OpenTelemetry collector that gets a span for each request, over OTLP's HTTP: `http://localhost:4318`.
+    pub traces: Option<Url>,
+    /// The share of traces that it gets, in percent; those that a caller samples already are sent in any case.
+    pub traces_percent: u8,
     /// Whether lines on stderr carry the time; not where a supervisor takes them over into its own log.
     #[serde(skip)]
     pub timed: bool,
@@ -42,7 +48,15 @@ pub enum LogFormat {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { level: "info".into(), format: LogFormat::Text, file: None, keep_files: 7, timed: true }
+        Self {
+            level: "info".into(),
+            format: LogFormat::Text,
+            file: None,
+            keep_files: 7,
+            traces: None,
+            traces_percent: 100,
+            timed: true,
+        }
     }
 }
 
@@ -58,6 +72,15 @@ pub enum TelemetryError {
         #[source]
         source: BoxError,
     },
+    /// A collector that cannot be spoken to.
+    #[error("cannot send traces to {url}")]
+    Traces {
+        /// The collector.
+        url: Url,
+        /// Why not.
+        #[source]
+        source: BoxError,
+    },
     /// A log file that cannot be written.
     #[error("cannot log to {}", path.display())]
     File {
@@ -69,10 +92,11 @@ pub enum TelemetryError {
     },
 }
 
-/// Keeps the log file's writer alive; what is buffered is written when it is dropped.
+/// Keeps the log file's writer and the traces' sender alive; what is buffered is written when it is dropped.
 #[must_use = "lines still in the buffer are lost when this is dropped too early"]
 pub struct LogGuard {
     _file: Option<WorkerGuard>,
+    _traces: Option<TracesGuard>,
 }
 
 impl LogConfig {
@@ -105,7 +129,12 @@ pub fn init(config: &LogConfig) -> Result<LogGuard, TelemetryError> {
         (false, false) => stderr.with_ansi(false).without_time().boxed(),
     };
     let _ = tracing_subscriber::registry().with(filter).with(stderr).with(file).try_init();
-    Ok(LogGuard { _file: guard })
+    let start = |url: &Url| {
+        let failed = |source| TelemetryError::Traces { url: url.clone(), source };
+        traces::init(url, config.traces_percent).map_err(failed)
+    };
+    let traces = config.traces.as_ref().map(start).transpose()?;
+    Ok(LogGuard { _file: guard, _traces: traces })
 }
 
 fn open(path: &std::path::Path, keep: usize) -> Result<RollingFileAppender, TelemetryError> {

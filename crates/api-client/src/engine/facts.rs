@@ -43,6 +43,10 @@ struct Tokens {
 struct Figures {
     vllm: bool,
     started_unix_ms: Option<u64>,
+    /// Our own engine says these; vLLM tells `max_loras` only once an adapter has been used, and the rest never.
+    slots: Option<u32>,
+    max_loras: Option<u32>,
+    max_lora_rank: Option<u32>,
 }
 
 impl EngineClient {
@@ -71,8 +75,11 @@ impl EngineClient {
             capabilities: found.filter_map(|(capability, present)| present.then_some(capability)).collect(),
             limits: EngineLimits {
                 context: base.and_then(|model| model.max_model_len),
-                // vLLM tells `max_loras` only once an adapter has been used, and the rest never.
-                ..EngineLimits::default()
+                slots: figures.slots,
+                max_loras: figures.max_loras,
+                // What our engine has loaded is in memory, and any of it can be computed with.
+                max_cpu_loras: figures.max_loras,
+                max_lora_rank: figures.max_lora_rank,
             },
             started_unix_ms: figures.started_unix_ms,
         })
@@ -131,9 +138,25 @@ fn read_figures(text: &str) -> Figures {
             figures.started_unix_ms = seconds.and_then(|s| u64::try_from(s.as_millis()).ok());
         } else if line.starts_with("vllm:") {
             figures.vllm = true;
+        } else if let Some((name, value)) = line.strip_prefix("remora_engine_").and_then(labelled) {
+            let figure = match name {
+                "slots" => &mut figures.slots,
+                "max_loras" => &mut figures.max_loras,
+                "max_lora_rank" => &mut figures.max_lora_rank,
+                _ => continue,
+            };
+            // 0 slots: it is still loading.
+            *figure = value.filter(|&value| value > 0 || name != "slots");
         }
     }
     figures
+}
+
+/// Name and value of `name{labels} value`.
+fn labelled(line: &str) -> Option<(&str, Option<u32>)> {
+    let (name, rest) = line.split_once('{')?;
+    let (_, value) = rest.rsplit_once("} ")?;
+    Some((name, value.trim().parse().ok()))
 }
 
 #[cfg(test)]
@@ -175,8 +198,14 @@ mod tests {
     fn metrics_tell_whose_they_are_and_when_it_started() {
         let text = "# HELP process_start_time_seconds Start time\nprocess_start_time_seconds 1.7637510125e+09\n\
             # TYPE vllm:num_requests_running gauge\nvllm:num_requests_running{engine=\"0\"} 0.0\n";
-        let expected = Figures { vllm: true, started_unix_ms: Some(1_763_751_012_500) };
+        let expected = Figures { vllm: true, started_unix_ms: Some(1_763_751_012_500), ..Figures::default() };
         assert_eq!(read_figures(text), expected);
+        let ours = "# TYPE remora_engine_slots gauge\nremora_engine_slots{model_name=\"a} b\",engine=\"0\"} 16\n\
+            remora_engine_max_loras{model_name=\"a\",engine=\"0\"} 0\n\
+            remora_engine_max_lora_rank{model_name=\"a\",engine=\"0\"} 64\nremora_engine_other{} 1\n";
+        let expected = Figures { slots: Some(16), max_loras: Some(0), max_lora_rank: Some(64), ..Figures::default() };
+        assert_eq!(read_figures(ours), expected);
+        assert_eq!(read_figures("remora_engine_slots{} 0\n"), Figures::default(), "still loading");
         assert_eq!(read_figures("process_start_time_seconds NaN\nllamacpp:x 1\n"), Figures::default());
     }
 }

@@ -21,6 +21,7 @@ use serde_json::Value;
 use crate::{Client, ClientError, InvalidServer};
 
 pub use facts::Facts;
+pub(crate) use models::of as parse_models;
 pub use watch::{EngineWatch, Pace, Seen, Sighting};
 
 /// Time for one answer to a probe. Long enough for an engine whose front end is busy with a large prompt.

@@ -8,7 +8,11 @@ use serde_json::Value;
 /// Only `data[].id` is certain. Ollama sends `"data": null` for an empty list, and most servers lack vLLM's `root`,
 /// `parent` and `max_model_len`. A model whose id breaks our rule for ids is left out: nobody could ask for it.
 pub(super) fn parse(body: &[u8]) -> Option<Vec<EngineModel>> {
-    let body: Value = serde_json::from_slice(body).ok()?;
+    of(&serde_json::from_slice(body).ok()?)
+}
+
+/// The same of a body that has been read.
+pub(crate) fn of(body: &Value) -> Option<Vec<EngineModel>> {
     match body.get("data")? {
         Value::Null => Some(Vec::new()),
         Value::Array(listed) => Some(listed.iter().filter_map(model).collect()),

@@ -4,7 +4,7 @@
 mod tests;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -98,6 +98,11 @@ impl Servers {
             }
         }
         if asked.answers.is_empty() { Err(failure(asked.silent, server)) } else { Ok(asked) }
+    }
+
+    /// The file with the key, where one was named.
+    pub(crate) fn key_file(&self) -> Option<&Path> {
+        self.key_file.as_deref()
     }
 
     fn key(&self) -> anyhow::Result<Option<SecretString>> {

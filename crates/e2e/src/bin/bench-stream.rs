@@ -24,12 +24,15 @@ const PATIENCE: u32 = 100;
 #[derive(Parser)]
 #[command(about = "Streaming load for scripts/bench")]
 struct Args {
-    /// Where to post, for example `http://127.0.0.1:8000/v1/chat/completions`.
+    /// Where to post, for example `http://127.0.0.1:8000/v1/chat/completions`, or the same with `/v1/messages`.
     #[arg(long)]
     url: Uri,
     /// The model to ask.
     #[arg(long, default_value = "bench")]
     model: String,
+    /// Most tokens of an answer.
+    #[arg(long, default_value_t = 1000)]
+    max_tokens: u32,
     /// Streams open at the same time; each begins anew when its answer has ended.
     #[arg(long, default_value_t = 32)]
     streams: u32,
@@ -61,7 +64,9 @@ struct Stream {
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let messages = json!([{ "role": "user", "content": "Say hello to the bench." }]);
-    let body: Bytes = json!({ "model": args.model, "messages": messages, "stream": true }).to_string().into();
+    // Anthropic's API wants a limit; the other's does not mind.
+    let body = json!({ "model": args.model, "messages": messages, "stream": true, "max_tokens": args.max_tokens });
+    let body: Bytes = body.to_string().into();
     let (begin, whole) = (Instant::now(), Duration::from_secs_f64(args.seconds));
     let mut streams = JoinSet::new();
     for nr in 0..args.streams {

@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -46,6 +47,8 @@ struct Model {
     gap: Duration,
     whole: Bytes,
     event: Bytes,
+    /// The same with the tokens so far, for those who ask for them.
+    counted_event: Bytes,
     last_events: Bytes,
 }
 
@@ -57,6 +60,33 @@ struct Chat<'a> {
     _messages: IgnoredAny,
     #[serde(default)]
     stream: bool,
+    #[serde(default)]
+    stream_options: StreamOptions,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct StreamOptions {
+    continuous_usage_stats: bool,
+}
+
+/// Streams that nobody has closed yet.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts a stream for as long as it is open.
+struct Open;
+
+impl Open {
+    fn new() -> Self {
+        OPEN.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -84,6 +114,7 @@ async fn answer(models: &[Arc<Model>], request: Request<Incoming>) -> Result<Res
     let body = body.collect().await?.to_bytes();
     Ok(match (parts.method, parts.uri.path()) {
         (Method::POST, "/v1/chat/completions") => chat(models, &body),
+        (Method::GET, "/open") => json_answer(StatusCode::OK, OPEN.load(Ordering::Relaxed).to_string().into()),
         (Method::GET, "/v1/models") => json_answer(StatusCode::OK, list(models)),
         (Method::GET, "/version") => json_answer(StatusCode::OK, Bytes::from_static(br#"{"version":"0.32.0"}"#)),
         (Method::GET, "/health") => Response::new(Full::default().boxed_unsync()),
@@ -97,7 +128,7 @@ fn chat(models: &[Arc<Model>], body: &[u8]) -> Response<Body> {
         Err(error) => return refusal(StatusCode::BAD_REQUEST, &error.to_string()),
     };
     match models.iter().find(|model| model.name == asked.model) {
-        Some(model) if asked.stream => event_stream(Arc::clone(model)),
+        Some(model) if asked.stream => event_stream(Arc::clone(model), asked.stream_options.continuous_usage_stats),
         Some(model) => json_answer(StatusCode::OK, model.whole.clone()),
         None => refusal(StatusCode::NOT_FOUND, &format!("The model `{}` does not exist.", asked.model)),
     }
@@ -116,23 +147,26 @@ fn refusal(status: StatusCode, message: &str) -> Response<Body> {
     json_answer(status, json!({ "error": error }).to_string().into())
 }
 
-fn event_stream(model: Arc<Model>) -> Response<Body> {
-    let mut response = Response::new(StreamBody::new(events(model)).boxed_unsync());
+fn event_stream(model: Arc<Model>, counted: bool) -> Response<Body> {
+    let mut response = Response::new(StreamBody::new(events(model, counted)).boxed_unsync());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }
 
 /// The first event at once, each further one after the gap, the closing ones with the last.
-fn events(model: Arc<Model>) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
+fn events(model: Arc<Model>, counted: bool) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
     let last = stream::iter([Ok(Frame::data(model.last_events.clone()))]);
+    let open = Arc::new(Open::new());
     let events = stream::iter(0..model.events).then(move |nr| {
-        let model = Arc::clone(&model);
+        let (model, open) = (Arc::clone(&model), Arc::clone(&open));
         async move {
+            let _open = open;
             if nr > 0 && !model.gap.is_zero() {
                 tokio::time::sleep(model.gap).await;
             }
-            Ok(Frame::data(model.event.clone()))
+            let event = if counted { &model.counted_event } else { &model.event };
+            Ok(Frame::data(event.clone()))
         }
     });
     events.chain(last)
@@ -143,13 +177,15 @@ fn model(text: &str) -> anyhow::Result<Arc<Model>> {
     let mut parts = text.split(':');
     let (name, events, gap_ms) = (parts.next(), parts.next(), parts.next());
     let name = name.context("no name")?;
-    let event = |delta: Value, finish_reason: Value| {
-        let data = json!({
+    let chunk = |delta: Value, finish_reason: Value| {
+        json!({
             "id": "chatcmpl-bench", "object": "chat.completion.chunk", "created": 1_767_225_600, "model": name,
             "choices": [{ "index": 0, "delta": delta, "finish_reason": finish_reason }],
-        });
-        format!("data: {data}\n\n")
+        })
     };
+    let event = |chunk: Value| format!("data: {chunk}\n\n");
+    let mut counted = chunk(json!({ "content": "token " }), Value::Null);
+    counted["usage"] = json!({ "prompt_tokens": 12, "completion_tokens": 7, "total_tokens": 19 });
     let whole = json!({
         "id": "chatcmpl-bench", "object": "chat.completion", "created": 1_767_225_600, "model": name,
         "choices": [{
@@ -164,8 +200,9 @@ fn model(text: &str) -> anyhow::Result<Arc<Model>> {
         events: events.context("no number of events")?.parse()?,
         gap: Duration::from_millis(gap_ms.context("no gap")?.parse()?),
         whole: whole.to_string().into(),
-        event: event(json!({ "content": "token " }), Value::Null).into(),
-        last_events: (event(json!({}), "stop".into()) + "data: [DONE]\n\n").into(),
+        event: event(chunk(json!({ "content": "token " }), Value::Null)).into(),
+        counted_event: event(counted).into(),
+        last_events: (event(chunk(json!({}), "stop".into())) + "data: [DONE]\n\n").into(),
     }))
 }
 

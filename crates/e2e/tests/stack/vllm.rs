@@ -1,8 +1,7 @@
 //! `remora up --engine` over a real vLLM: the same promises as over the embedded engine.
 
-use remora_e2e::{Up, Vllm, python, repository};
+use remora_e2e::{Sdk, Up, Vllm};
 use serde_json::Value;
-use tokio::process::Command;
 
 #[tokio::test]
 async fn a_real_vllm_is_an_engine_with_every_capability_of_its_model() {
@@ -18,14 +17,7 @@ async fn a_real_vllm_is_an_engine_with_every_capability_of_its_model() {
         assert!(engine["capabilities"].as_array().unwrap().contains(&capability.into()), "{capability}: {list}");
     }
 
-    let output = Command::new(python())
-        .arg(repository().join("crates/e2e/python/openai_sdk.py"))
-        .env("OPENAI_BASE_URL", format!("{}/v1", up.gateway()))
-        .env("ENGINE_URL", vllm.url())
-        .env("OPENAI_API_KEY", "unused")
-        .output()
-        .await
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{}\n{}", text(&output.stdout), text(&output.stderr));
+    for sdk in Sdk::ALL {
+        sdk.keeps_its_promises(up.gateway(), vllm.url()).await;
+    }
 }

@@ -17,7 +17,6 @@ mod weights;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use gguf::matrices_of;
 pub(crate) use weights::{AdapterWeights, BaseModel, MatrixSize};
 
 /// Why an adapter is not taken. The texts are those of vLLM where it has one.

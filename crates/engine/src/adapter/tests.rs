@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 
 use super::floats::Float;
 use super::*;
-use crate::llama::{AdapterId, Context, ContextSize, Model, Row};
+use crate::llama::{AdapterId, Computing, Context, ContextSize, Model, ModelFile, Row};
 
 fn demo(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo").join(path)
 }
 
 fn matrices() -> HashMap<String, MatrixSize> {
-    matrices_of(&demo("remora-demo.gguf")).unwrap()
+    ModelFile::read(&demo("remora-demo.gguf")).unwrap().matrices()
 }
 
 fn base(matrices: &HashMap<String, MatrixSize>) -> BaseModel<'_> {
@@ -182,9 +182,9 @@ fn to_half(value: f32) -> u16 {
 
 /// What the model says may follow a prompt.
 fn scores(model: &Path, adapter: Option<&[u8]>) -> Vec<f32> {
-    let model = Model::load(model, |_| true).unwrap();
-    let size = ContextSize { slots: 1, tokens_per_slot: 256, batch: 256, threads: 1 };
-    let mut context = Context::new(&model, size).unwrap();
+    let model = Model::load(&ModelFile::read(model).unwrap(), 0, |_| true).unwrap();
+    let size = ContextSize { slots: 1, tokens_per_slot: 256, batch: 256 };
+    let mut context = Context::new(&model, size, Computing::with(1)).unwrap();
     let id = adapter.map(|gguf| {
         context.load_adapter(AdapterId(7), gguf).unwrap();
         AdapterId(7)

@@ -6,9 +6,7 @@ use http::HeaderMap;
 use remora_protocol::openai::{PromptTokensDetails, SamplingFields, StreamOptions, Usage};
 
 use crate::llama::Token;
-use crate::scheduler::{
-    CachedTokens, Delta, Finish, GenerateError, GenerateRequest, GeneratedToken, Generation, Loaded,
-};
+use crate::scheduler::{CachedTokens, Finish, GenerateError, GenerateRequest, GeneratedToken, Generation, Loaded};
 
 /// Id, time and model: the same in every chunk of an answer.
 #[derive(Debug, Clone)]
@@ -62,12 +60,10 @@ pub(super) enum UsageTelling {
 #[derive(Debug, Clone)]
 pub(super) struct Telling {
     pub(super) loaded: Arc<Loaded>,
-    /// Length of the prompt.
-    pub(super) prompt_tokens: u32,
-    /// How much of it was in memory.
-    cached: CachedTokens,
-    /// Its tokens, when the client wants them back.
-    pub(super) prompt_ids: Option<Vec<Token>>,
+    /// The prompts, in order; each has as many answers as the others.
+    prompts: Vec<PromptTelling>,
+    /// How many answers each has.
+    times: usize,
     pub(super) usage: UsageTelling,
     /// With log probabilities.
     pub(super) logprobs: bool,
@@ -77,16 +73,36 @@ pub(super) struct Telling {
     pub(super) tokens_as_ids: bool,
 }
 
+/// What is told of a prompt.
+#[derive(Debug, Clone)]
+struct PromptTelling {
+    tokens: u32,
+    /// How much of it was in memory.
+    cached: CachedTokens,
+    /// Its tokens, when the client wants them back.
+    ids: Option<Vec<Token>>,
+}
+
+impl PromptTelling {
+    fn usage_of(&self, generated: u32) -> Usage {
+        usage(self.tokens, generated, self.cached.get())
+    }
+}
+
 impl Telling {
-    /// As this request asks, without a stream's options.
-    pub(super) fn new(loaded: Arc<Loaded>, generate: &GenerateRequest, fields: TokenFields) -> Self {
+    /// As this request asks, without a stream's options: `times` answers to each of its prompts.
+    pub(super) fn new(loaded: Arc<Loaded>, prompts: &[GenerateRequest], times: usize, fields: TokenFields) -> Self {
+        let prompt = |generate: &GenerateRequest| PromptTelling {
+            tokens: u32::try_from(generate.prompt.len()).unwrap_or(u32::MAX),
+            cached: generate.cached.clone(),
+            ids: fields.ids.then(|| generate.prompt.clone()),
+        };
         Self {
             loaded,
-            prompt_tokens: u32::try_from(generate.prompt.len()).unwrap_or(u32::MAX),
-            cached: generate.cached.clone(),
-            prompt_ids: fields.ids.then(|| generate.prompt.clone()),
+            prompts: prompts.iter().map(prompt).collect(),
+            times,
             usage: UsageTelling::Never,
-            logprobs: generate.logprobs.is_some(),
+            logprobs: prompts.iter().any(|generate| generate.logprobs.is_some()),
             token_ids: fields.ids,
             tokens_as_ids: fields.as_ids,
         }
@@ -104,18 +120,46 @@ impl Telling {
         Self { usage, ..self }
     }
 
-    /// What the prompt and an answer of this length took. Nothing is said of cached tokens where there are none, as in
-    /// a vLLM that was not asked to tell them.
-    pub(super) fn usage_of(&self, generated: u32) -> Usage {
-        let cached = Some(self.cached.get()).filter(|&cached| cached > 0);
-        let details = cached.map(|cached| PromptTokensDetails { cached_tokens: Some(cached) });
-        Usage { prompt_tokens_details: details, ..Usage::new(self.prompt_tokens, generated) }
+    /// How many answers there are.
+    pub(super) fn answers(&self) -> usize {
+        self.prompts.len() * self.times
+    }
+
+    /// The tokens of an answer's prompt, when the client wants them back.
+    pub(super) fn prompt_ids(&self, answer: usize) -> Option<Vec<Token>> {
+        self.prompt(answer)?.ids.clone()
+    }
+
+    /// What an answer of this length and its prompt took.
+    pub(super) fn usage_of(&self, answer: usize, generated: u32) -> Usage {
+        self.prompt(answer).map_or_else(Usage::default, |prompt| prompt.usage_of(generated))
+    }
+
+    /// What everything took; each prompt counts once, however many answers it has.
+    pub(super) fn whole_usage(&self, generated: u32) -> Usage {
+        let sum = |count: fn(&PromptTelling) -> u32| self.prompts.iter().map(count).fold(0, u32::saturating_add);
+        usage(sum(|prompt| prompt.tokens), generated, sum(|prompt| prompt.cached.get()))
+    }
+
+    /// Which prompt an answer is to.
+    pub(super) fn prompt_of(&self, answer: usize) -> usize {
+        answer / self.times
+    }
+
+    fn prompt(&self, answer: usize) -> Option<&PromptTelling> {
+        self.prompts.get(self.prompt_of(answer))
     }
 
     /// Whether a step has something to tell even without text.
     pub(super) fn tells_tokens(&self) -> bool {
         self.logprobs || self.token_ids
     }
+}
+
+/// Usage, which says nothing of cached tokens where there are none, as that of a vLLM that was not asked to tell them.
+fn usage(prompt: u32, generated: u32, cached: u32) -> Usage {
+    let details = (cached > 0).then_some(PromptTokensDetails { cached_tokens: Some(cached) });
+    Usage { prompt_tokens_details: details, ..Usage::new(prompt, generated) }
 }
 
 /// A whole answer.
@@ -127,18 +171,19 @@ pub(super) struct Whole {
 }
 
 impl Whole {
-    /// Waits for the end of an answer.
-    pub(super) async fn of(mut generation: Generation) -> Result<Self, GenerateError> {
-        let (mut text, mut tokens) = (String::new(), Vec::new());
+    /// Waits for the ends of all answers.
+    pub(super) async fn all(mut generation: Generation, answers: usize) -> Result<Vec<Self>, GenerateError> {
+        let mut parts = vec![(String::new(), Vec::new(), None); answers];
         while let Some(step) = generation.next().await {
-            let Delta { text: more, token, finish } = step?;
-            text.push_str(&more);
-            tokens.push(token);
-            if let Some(finish) = finish {
-                return Ok(Self { text, tokens, finish });
-            }
+            let (answer, delta) = step?;
+            let (text, tokens, finish) = &mut parts[answer];
+            text.push_str(&delta.text);
+            tokens.push(delta.token);
+            *finish = delta.finish;
         }
-        Err(GenerateError::Stopped)
+        // Every answer has a last step: else there would be a failure.
+        let whole = |(text, tokens, finish): (_, _, Option<Finish>)| Some(Self { text, tokens, finish: finish? });
+        Ok(parts.into_iter().filter_map(whole).collect())
     }
 
     /// How many tokens it has.
@@ -150,6 +195,16 @@ impl Whole {
     pub(super) fn ids(&self) -> Vec<Token> {
         self.tokens.iter().map(|token| token.id).collect()
     }
+}
+
+/// How many answers to each prompt are asked for; checked before any of it is used.
+pub(super) fn answers(fields: &SamplingFields) -> usize {
+    fields.n.and_then(|n| usize::try_from(n).ok()).unwrap_or(1)
+}
+
+/// An answer's place as it is told.
+pub(super) fn number(answer: usize) -> u32 {
+    u32::try_from(answer).unwrap_or(u32::MAX)
 }
 
 /// An id that nobody else has.

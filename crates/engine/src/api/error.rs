@@ -8,7 +8,7 @@ use remora_service::ApiError;
 
 use super::state::RETRY_AFTER;
 use crate::request::RequestError;
-use crate::scheduler::{GenerateError, SubmitError};
+use crate::scheduler::{EmbedError, GenerateError, SubmitError};
 
 /// Renders a failure. A class that was not named is the status' own phrase, as vLLM names what its framework refuses.
 pub(crate) fn vllm_dialect(error: &ApiError, _: &str) -> Response {
@@ -48,6 +48,9 @@ impl From<RequestError> for ApiError {
                     None => error,
                 }
             }
+            RequestError::Missing(missing) => Self::not_found("response_not_found", message)
+                .with_kind("invalid_request_error")
+                .with_param(missing.param),
             RequestError::Template(_) => Self::bad_request("invalid_messages", message).with_kind("BadRequestError"),
         }
     }
@@ -62,6 +65,10 @@ impl From<SubmitError> for ApiError {
                     .with_kind("RateLimitError")
                     .with_retry_after(RETRY_AFTER)
             }
+            SubmitError::TooMany { .. } => {
+                let message = format!("Too many answers: {error} (--max-queue).");
+                Self::bad_request("too_many_answers", message).with_kind("BadRequestError").with_param("n")
+            }
             SubmitError::Stopped => stopped(),
         }
     }
@@ -73,6 +80,15 @@ impl From<GenerateError> for ApiError {
             GenerateError::Failed => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "engine_failed", error.to_string())
                 .with_kind("InternalServerError"),
             GenerateError::Stopped => stopped(),
+        }
+    }
+}
+
+impl From<EmbedError> for ApiError {
+    fn from(error: EmbedError) -> Self {
+        match error {
+            EmbedError::Submit(error) => error.into(),
+            EmbedError::Failed(error) => error.into(),
         }
     }
 }

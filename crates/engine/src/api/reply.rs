@@ -5,7 +5,7 @@ use remora_protocol::openai::{
 };
 
 use super::answer::random_id;
-use crate::output::{Event, OutputScanner, Reading, ToolFormat};
+use crate::output::{Event, Forced, OutputScanner, Reading, ToolFormat};
 
 /// A whole message, and why it ended.
 ///
@@ -44,13 +44,14 @@ pub(super) fn reply(text: String, reading: Reading, reason: FinishReason) -> (Ch
     let silent = content.is_empty() && (thinking.is_some() || !calls.is_empty());
     let reply = ChatReply {
         role,
-        content: (!silent).then_some(content),
+        // Forced calls leave it empty rather than null, as in vLLM.
+        content: (!silent || reading.forced.is_some()).then_some(content),
         tool_calls: calls,
         reasoning: thinking.clone(),
         reasoning_content: thinking,
         ..ChatReply::default()
     };
-    (reply, finish_reason(reason, &scanner))
+    (reply, finish_reason(reason, reading, &scanner))
 }
 
 /// A message that is told while it is generated.
@@ -75,7 +76,7 @@ impl ReplyStream {
             events.extend(self.scanner.finish());
         }
         let deltas = events.into_iter().filter_map(|event| self.delta(event)).collect();
-        (deltas, reason.map(|reason| finish_reason(reason, &self.scanner)))
+        (deltas, reason.map(|reason| finish_reason(reason, self.reading, &self.scanner)))
     }
 
     fn delta(&self, event: Event) -> Option<ChatDelta> {
@@ -102,8 +103,9 @@ impl ReplyStream {
 }
 
 /// An answer that was cut off stays so, whatever it called before: its last call may be missing.
-fn finish_reason(reason: FinishReason, scanner: &OutputScanner) -> FinishReason {
-    if reason == FinishReason::Stop && scanner.calls_tools() { FinishReason::ToolCalls } else { reason }
+fn finish_reason(reason: FinishReason, reading: Reading, scanner: &OutputScanner) -> FinishReason {
+    let tells = reading.forced != Some(Forced::Named) && scanner.calls_tools();
+    if reason == FinishReason::Stop && tells { FinishReason::ToolCalls } else { reason }
 }
 
 /// A call's id. Mistral's chat templates take nine letters and digits and nothing else.

@@ -69,9 +69,10 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// The request, to be computed with this.
-    pub(super) fn aim(&self, request: GenerateRequest) -> GenerateRequest {
-        GenerateRequest { adapter: self.adapter.clone(), ..request }
+    /// The answers that are asked for, to be computed with this: as many to each prompt as `times` says.
+    pub(super) fn aim(&self, prompts: Vec<GenerateRequest>, times: usize) -> Vec<GenerateRequest> {
+        let aimed = |request| GenerateRequest { adapter: self.adapter.clone(), ..request };
+        prompts.into_iter().flat_map(|prompt| aimed(prompt).times(times)).collect()
     }
 }
 

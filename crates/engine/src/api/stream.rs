@@ -23,21 +23,37 @@ impl Events {
     pub(super) fn push<T: Serialize>(&mut self, event: &T) {
         self.0.push_back(sse::data(event).expect("wire types are plain data"));
     }
+
+    /// Adds one with a name.
+    pub(super) fn push_named<T: Serialize>(&mut self, name: &str, event: &T) {
+        self.0.push_back(sse::event(name, event).expect("wire types are plain data"));
+    }
 }
 
-/// How one kind of answer is told in events.
+/// How one kind of answers is told in events.
 pub(super) trait Chunks: Send + 'static {
-    /// Tells a step.
-    fn step(&mut self, delta: Delta, events: &mut Events);
-    /// Tells what comes after the last step.
+    /// What ends every stream, whether it went well or not.
+    const LAST: &'static [u8] = sse::DONE;
+
+    /// Tells what comes before the first step.
+    fn begin(&mut self, _: &mut Events) {}
+    /// Tells a step of an answer.
+    fn step(&mut self, answer: usize, delta: Delta, events: &mut Events);
+    /// Tells what comes after the last step of all answers.
     fn end(&mut self, events: &mut Events);
+    /// Tells that the answers broke off.
+    fn fail(&mut self, error: &GenerateError, events: &mut Events) {
+        events.push(&stream_error(error));
+    }
 }
 
-/// The answer as a response, which begins at once: what follows may take as long as the queue is.
+/// The answers as a response, which begins at once: what follows may take as long as the queue is.
 ///
-/// Dropping the response drops the generation, which frees its slot.
-pub(super) fn respond(generation: Generation, chunks: impl Chunks) -> Response {
-    let state = Telling { generation: Some(generation), chunks, events: Events::default() };
+/// Dropping the response drops the generation, which frees its slots.
+pub(super) fn respond(generation: Generation, mut chunks: impl Chunks) -> Response {
+    let mut events = Events::default();
+    chunks.begin(&mut events);
+    let state = Telling { generation: Some(generation), chunks, events };
     let body = stream::unfold(state, |mut state| async move {
         let event = state.next().await?;
         Some((Ok::<_, Infallible>(event), state))
@@ -47,7 +63,7 @@ pub(super) fn respond(generation: Generation, chunks: impl Chunks) -> Response {
 }
 
 struct Telling<C> {
-    /// None once the answer is complete.
+    /// None once the answers are complete.
     generation: Option<Generation>,
     chunks: C,
     events: Events,
@@ -61,27 +77,25 @@ impl<C: Chunks> Telling<C> {
             }
             let generation = self.generation.as_mut()?;
             match generation.next().await {
-                Some(Ok(delta)) => {
-                    let last = delta.finish.is_some();
-                    self.chunks.step(delta, &mut self.events);
-                    if last {
-                        self.chunks.end(&mut self.events);
-                        self.finish();
-                    }
-                }
+                Some(Ok((answer, delta))) => self.chunks.step(answer, delta, &mut self.events),
                 Some(Err(error)) => self.fail(&error),
-                None => self.fail(&GenerateError::Stopped),
+                None => {
+                    self.chunks.end(&mut self.events);
+                    self.finish();
+                }
             }
         }
     }
 
     fn fail(&mut self, error: &GenerateError) {
-        self.events.push(&stream_error(error));
+        self.chunks.fail(error, &mut self.events);
         self.finish();
     }
 
     fn finish(&mut self) {
-        self.events.0.push_back(Bytes::from_static(sse::DONE));
+        if !C::LAST.is_empty() {
+            self.events.0.push_back(Bytes::from_static(C::LAST));
+        }
         self.generation = None;
     }
 }
@@ -97,7 +111,7 @@ mod tests {
     struct Texts;
 
     impl Chunks for Texts {
-        fn step(&mut self, delta: Delta, events: &mut Events) {
+        fn step(&mut self, _: usize, delta: Delta, events: &mut Events) {
             events.push(&delta.text);
         }
 
@@ -109,10 +123,10 @@ mod tests {
     async fn told(steps: Vec<Result<Delta, GenerateError>>) -> String {
         let (deltas, received) = mpsc::unbounded_channel();
         for step in steps {
-            deltas.send(step).unwrap();
+            deltas.send((0, step)).unwrap();
         }
         drop(deltas);
-        let body = respond(Generation::of(received), Texts).into_body().collect().await.unwrap();
+        let body = respond(Generation::new(received, 1), Texts).into_body().collect().await.unwrap();
         String::from_utf8(body.to_bytes().to_vec()).unwrap()
     }
 

@@ -4,6 +4,8 @@
 //! vocabulary, where llama.cpp's own grammars take tens, and it refuses what it cannot hold where llama.cpp weakens it
 //! silently. It is driven by hand rather than through llama.cpp's sampler, which drops the constraint after an error.
 
+mod calls;
+mod gemma;
 mod request;
 
 use std::fmt;
@@ -15,7 +17,9 @@ use llguidance::{Matcher, ParserFactory};
 use serde_json::{Value, json};
 
 use crate::llama::{Token, Vocabulary};
+use crate::output::ToolFormat;
 
+pub(crate) use calls::{Before, Function};
 pub(crate) use request::{InvalidConstraint, constraint_of};
 
 /// What an answer must look like.
@@ -29,9 +33,28 @@ pub(crate) enum Constraint {
     Choice(Vec<String>),
     /// A sentence of this grammar, in Lark's notation.
     Lark(String),
+    /// Calls of functions, in a model's own format; a grammar.
+    Calls(String),
 }
 
 impl Constraint {
+    /// Calls of these functions: at least one, and with `one` no more. `control` knows the model's control tokens.
+    /// Beside it the format that they are in, which is not the model's own where that cannot be held.
+    pub(crate) fn calls(
+        format: ToolFormat,
+        functions: &[Function],
+        one: bool,
+        before: Before,
+        control: impl Fn(&str) -> Option<Token>,
+    ) -> (ToolFormat, Self) {
+        let own = calls::grammar(format, functions, one, before, &control).map(|grammar| (format, grammar));
+        let (format, grammar) = own.unwrap_or_else(|| {
+            let held = calls::grammar(ToolFormat::Hermes, functions, one, before, &control);
+            (ToolFormat::Hermes, held.expect("any schema can stand in JSON"))
+        });
+        (format, Self::Calls(grammar))
+    }
+
     /// Any JSON object.
     pub(crate) fn any_object() -> Self {
         Self::Schema(json!({"type": "object"}))
@@ -46,7 +69,7 @@ impl Constraint {
                 let texts: Vec<_> = texts.iter().map(|text| Value::from(text.as_str()).to_string()).collect();
                 TopLevelGrammar::from_lark(format!("start: {}", texts.join(" | ")))
             }
-            Self::Lark(grammar) => TopLevelGrammar::from_lark(grammar.clone()),
+            Self::Lark(grammar) | Self::Calls(grammar) => TopLevelGrammar::from_lark(grammar.clone()),
         }
     }
 }
@@ -182,23 +205,58 @@ mod tests {
     /// Every ASCII character, a few longer tokens, and an end.
     fn grammars() -> (Grammars, Vocabulary) {
         let mut texts: Vec<String> = (0u8..128).map(|byte| char::from(byte).to_string()).collect();
-        texts.extend(["true", "name", "\": ", "<|end|>"].map(str::to_owned));
+        texts.extend(["true", "name", "\": "].map(str::to_owned));
+        texts.extend(CONTROLS.map(str::to_owned));
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let vocabulary = Vocabulary::of(&texts);
+        let vocabulary = Vocabulary::of(&texts, &CONTROLS);
         (Grammars::new(&vocabulary).unwrap(), vocabulary)
     }
 
+    /// Control tokens; the last one ends answers.
+    const CONTROLS: [&str; 9] = [
+        "<escape>",
+        "<start_function_call>",
+        "<end_function_call>",
+        "[TOOL_CALLS]",
+        "[ARGS]",
+        "<think>",
+        "</think>",
+        "<tool_call>",
+        "<|end|>",
+    ];
+
+    /// The control token that a tag is.
+    pub(super) fn control(tag: &str) -> Option<Token> {
+        let place = CONTROLS.iter().position(|control| *control == tag)?;
+        Some(u32::try_from(128 + 3 + place).unwrap())
+    }
+
     /// Whether a text, character by character, is allowed, and whether it may end there.
-    fn takes(constraint: &Constraint, text: &str) -> (bool, bool) {
+    pub(super) fn takes(constraint: &Constraint, text: &str) -> (bool, bool) {
+        takes_tokens(constraint, &text.bytes().map(Token::from).collect::<Vec<_>>())
+    }
+
+    /// The same of a text whose control tokens are such.
+    pub(super) fn takes_controls(constraint: &Constraint, mut text: &str) -> (bool, bool) {
+        let mut tokens = Vec::new();
+        while !text.is_empty() {
+            let tag = CONTROLS.iter().find(|tag| text.starts_with(*tag));
+            tokens.push(tag.and_then(|tag| control(tag)).unwrap_or_else(|| text.as_bytes()[0].into()));
+            text = &text[tag.map_or(1, |tag| tag.len())..];
+        }
+        takes_tokens(constraint, &tokens)
+    }
+
+    fn takes_tokens(constraint: &Constraint, tokens: &[Token]) -> (bool, bool) {
         let (grammars, vocabulary) = grammars();
         let mut guide = grammars.guide(constraint).unwrap();
-        for byte in text.bytes() {
+        for &token in tokens {
             let mut scores = vec![0.0; vocabulary.len()];
             guide.allowed().unwrap().apply(&mut scores, vocabulary.ends());
-            if scores[byte as usize] != 0.0 {
+            if scores[token as usize] != 0.0 {
                 return (false, false);
             }
-            guide.accept(byte.into());
+            guide.accept(token);
         }
         (true, guide.allowed().unwrap().end)
     }

@@ -23,6 +23,7 @@ impl InvalidConstraint {
             Constraint::Regex(_) => ("regex", "regex"),
             Constraint::Choice(_) => ("choice", "choice"),
             Constraint::Lark(_) => ("grammar", "grammar (in Lark's notation)"),
+            Constraint::Calls(_) => ("tools", "parameters of the tools"),
         };
         Self { param, message: format!("Failed to use the {what}: {reason}") }
     }

@@ -3,10 +3,12 @@
 
 use std::collections::HashMap;
 
+use clap::ValueEnum;
 use llama_cpp_2::DecodeError;
 use llama_cpp_2::context::LlamaContext;
-use llama_cpp_2::context::params::LlamaContextParams;
+use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
 use llama_cpp_2::llama_batch::LlamaBatch;
+use remora_gguf::TensorType;
 
 use super::adapter::{Adapter, AdapterLoadError};
 use super::model::{LoadError, Model, backend};
@@ -20,7 +22,10 @@ pub(crate) struct AdapterId(pub(crate) u64);
 pub(crate) const MAX_SLOTS: u32 = 256;
 
 /// llama.cpp gives every sequence room in steps of this many tokens.
-const CONTEXT_STEP: u32 = 256;
+pub(crate) const CONTEXT_STEP: u32 = 256;
+
+/// Tokens that llama.cpp computes at once; longer steps are several of these.
+pub(crate) const MICRO_BATCH: u32 = 512;
 
 /// How much a context holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +36,90 @@ pub(crate) struct ContextSize {
     pub(crate) tokens_per_slot: u32,
     /// Most tokens in one step.
     pub(crate) batch: u32,
-    /// Threads that compute.
+}
+
+/// How a context computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Computing {
+    /// Threads for steps of a token or two for each sequence.
     pub(crate) threads: u32,
+    /// Threads for longer steps.
+    pub(crate) batch_threads: u32,
+    /// How keys and values are kept.
+    pub(crate) kv_type: KvType,
+}
+
+impl Computing {
+    /// Computing with this many threads.
+    #[cfg(test)]
+    pub(crate) fn with(threads: u32) -> Self {
+        Self { threads, batch_threads: threads, kv_type: KvType::F16 }
+    }
+}
+
+/// How the keys and values of past tokens are kept; those that llama.cpp's own server allows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum KvType {
+    /// Four bytes a number.
+    #[value(name = "f32")]
+    F32,
+    /// Two bytes a number.
+    #[default]
+    #[value(name = "f16")]
+    F16,
+    /// Two bytes a number, less exact and of wider range.
+    #[value(name = "bf16")]
+    Bf16,
+    /// A little over one byte a number; hardly to be told from F16.
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// Six bits a number.
+    #[value(name = "q5_1")]
+    Q5_1,
+    /// Five and a half bits a number.
+    #[value(name = "q5_0")]
+    Q5_0,
+    /// Five bits a number.
+    #[value(name = "q4_1")]
+    Q4_1,
+    /// Four and a half bits a number; answers suffer.
+    #[value(name = "q4_0")]
+    Q4_0,
+    /// Four and a half bits a number, on a curve.
+    #[value(name = "iq4_nl")]
+    Iq4Nl,
+}
+
+impl KvType {
+    fn to_llama(self) -> KvCacheType {
+        match self {
+            Self::F32 => KvCacheType::F32,
+            Self::F16 => KvCacheType::F16,
+            Self::Bf16 => KvCacheType::BF16,
+            Self::Q8_0 => KvCacheType::Q8_0,
+            Self::Q5_1 => KvCacheType::Q5_1,
+            Self::Q5_0 => KvCacheType::Q5_0,
+            Self::Q4_1 => KvCacheType::Q4_1,
+            Self::Q4_0 => KvCacheType::Q4_0,
+            Self::Iq4Nl => KvCacheType::IQ4_NL,
+        }
+    }
+
+    /// The same as a type of tensors, which has a size.
+    pub(crate) fn as_tensor(self) -> TensorType {
+        let number = match self {
+            Self::F32 => 0,
+            Self::F16 => 1,
+            Self::Bf16 => 30,
+            Self::Q8_0 => 8,
+            Self::Q5_1 => 7,
+            Self::Q5_0 => 6,
+            Self::Q4_1 => 3,
+            Self::Q4_0 => 2,
+            Self::Iq4Nl => 20,
+        };
+        TensorType::from_number(number).expect("every type of a cache is one of tensors")
+    }
 }
 
 /// One token to be computed.
@@ -56,6 +143,8 @@ pub(crate) enum ContextError {
     BadLength(usize),
     #[error("adapter {0:?} is not loaded")]
     NoAdapter(AdapterId),
+    #[error("llama.cpp gave no vector")]
+    NoVector,
     #[error("llama.cpp could not compute the step")]
     Decode(#[source] DecodeError),
 }
@@ -77,7 +166,7 @@ pub(crate) struct Context<'model> {
 
 impl<'model> Context<'model> {
     /// Allocates the memory; all of it, at once.
-    pub(crate) fn new(model: &'model Model, size: ContextSize) -> Result<Self, LoadError> {
+    pub(crate) fn new(model: &'model Model, size: ContextSize, computing: Computing) -> Result<Self, LoadError> {
         let no_room = |reason: String| LoadError::NoRoom { slots: size.slots, tokens: size.tokens_per_slot, reason };
         let tokens = size
             .tokens_per_slot
@@ -86,15 +175,19 @@ impl<'model> Context<'model> {
             .and_then(std::num::NonZeroU32::new)
             .filter(|_| (1..=MAX_SLOTS).contains(&size.slots))
             .ok_or_else(|| no_room("more than llama.cpp can count".into()))?;
-        let threads = i32::try_from(size.threads.max(1)).unwrap_or(i32::MAX);
+        let threads = |count: u32| i32::try_from(count.max(1)).unwrap_or(i32::MAX);
+        let kv_type = computing.kv_type.to_llama();
         let params = LlamaContextParams::default()
             .with_n_ctx(Some(tokens))
             .with_n_seq_max(size.slots)
             .with_n_batch(size.batch)
-            .with_n_ubatch(size.batch.min(512))
+            .with_n_ubatch(size.batch.min(MICRO_BATCH))
             .with_kv_unified(false)
-            .with_n_threads(threads)
-            .with_n_threads_batch(threads)
+            .with_n_threads(threads(computing.threads))
+            .with_n_threads_batch(threads(computing.batch_threads))
+            // Quantized values need flash attention, which llama.cpp then turns on by itself.
+            .with_type_k(kv_type)
+            .with_type_v(kv_type)
             .with_no_perf(true);
         super::log::start_recording();
         let inner = model

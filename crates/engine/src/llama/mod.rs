@@ -6,12 +6,20 @@
 //! tokens from a table it read once.
 
 mod adapter;
+mod checks;
 mod context;
+mod embedder;
+mod file;
 mod log;
 mod model;
 mod vocabulary;
 
 pub(crate) use adapter::AdapterLoadError;
-pub(crate) use context::{AdapterId, Context, ContextError, ContextSize, MAX_SLOTS, Row};
+pub use context::KvType;
+pub(crate) use context::{
+    AdapterId, CONTEXT_STEP, Computing, Context, ContextError, ContextSize, MAX_SLOTS, MICRO_BATCH, Row,
+};
+pub(crate) use embedder::{Embedder, EmbeddingKind};
+pub(crate) use file::ModelFile;
 pub(crate) use model::{LoadError, Model};
 pub(crate) use vocabulary::{ControlTexts, Token, Vocabulary};

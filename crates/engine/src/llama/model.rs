@@ -2,17 +2,21 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
+use remora_gguf::GgufError;
 
+use super::embedder::EmbeddingKind;
+use super::file::ModelFile;
 use super::log;
 use super::vocabulary::{self, ControlTexts, Token, Vocabulary};
-use crate::adapter::{BaseModel, MatrixSize, matrices_of};
+use crate::adapter::{BaseModel, MatrixSize};
+use crate::load::NotEnough;
 
 /// Texts up to this length are tokenized in one go.
 const SPLIT_BYTES: usize = 16 << 10;
@@ -32,14 +36,26 @@ pub(crate) enum LoadError {
     Folder(PathBuf),
     #[error("{} is not a GGUF file: it does not begin with 'GGUF'", .0.display())]
     NotGguf(PathBuf),
+    #[error("{} is not usable", path.display())]
+    Broken {
+        path: PathBuf,
+        #[source]
+        source: GgufError,
+    },
     #[error("llama.cpp cannot load {}: {reason}", path.display())]
     Refused { path: PathBuf, reason: String },
     #[error("{} has no tokenizer, so it cannot answer text", .0.display())]
     NoTokenizer(PathBuf),
-    #[error("{} is an embedding model; it does not generate text", .0.display())]
+    #[error("{} writes no text from front to back, and makes no embeddings: such models are not served here", .0.display())]
     NotGenerative(PathBuf),
+    #[error("{} is a reranker; those are not served here", .0.display())]
+    Reranker(PathBuf),
+    #[error("{} has a tokenizer that adds a token which it does not have", .0.display())]
+    NoSpecialToken(PathBuf),
     #[error("no room for {slots} requests of {tokens} tokens each (--slots, --ctx): {reason}")]
     NoRoom { slots: u32, tokens: u32, reason: String },
+    #[error(transparent)]
+    NotEnough(#[from] NotEnough),
     #[error("loading was given up")]
     GivenUp,
     #[error("llama.cpp did not start")]
@@ -51,6 +67,7 @@ pub(crate) struct Model {
     inner: LlamaModel,
     vocabulary: Vocabulary,
     architecture: String,
+    embedding: Option<EmbeddingKind>,
     /// What adapters can change, by llama.cpp's names. It does not tell them, so the file is read for them.
     matrices: HashMap<String, MatrixSize>,
 }
@@ -75,31 +92,41 @@ pub(super) fn backend() -> Result<&'static LlamaBackend, LoadError> {
 
 impl Model {
     /// Loads a file; `progress` hears how much of it is in, from 0 to 1, and may give up by answering false.
-    pub(crate) fn load(path: &Path, progress: impl FnMut(f32) -> bool + 'static) -> Result<Self, LoadError> {
+    pub(crate) fn load(
+        file: &ModelFile,
+        gpu_layers: u32,
+        progress: impl FnMut(f32) -> bool + 'static,
+    ) -> Result<Self, LoadError> {
         log::install();
-        check_file(path)?;
-        let params = LlamaModelParams::default().with_progress_callback(progress);
+        let embedding = file.embedding()?;
+        let path = file.path().to_owned();
+        let params = LlamaModelParams::default().with_n_gpu_layers(gpu_layers).with_progress_callback(progress);
         let backend = backend()?;
         log::start_recording();
-        let inner = LlamaModel::load_from_file(backend, path, &params).map_err(|error| LoadError::Refused {
-            path: path.to_owned(),
-            reason: log::first_error().unwrap_or_else(|| error.to_string()),
-        })?;
-        // Tokenizing without a tokenizer aborts the process; so does asking a bidirectional model for scores.
+        let inner = match LlamaModel::load_from_file(backend, &path, &params) {
+            Ok(inner) => inner,
+            Err(error) => {
+                let reason = log::first_error().unwrap_or_else(|| error.to_string());
+                return Err(LoadError::Refused { path, reason });
+            }
+        };
+        // Tokenizing without a tokenizer aborts the process; so does adding a token that is not there.
         let metadata = |key: &str| inner.meta_val_str(key).ok();
         if matches!(metadata("tokenizer.ggml.model").as_deref(), None | Some("none" | "no_vocab")) {
-            return Err(LoadError::NoTokenizer(path.to_owned()));
+            return Err(LoadError::NoTokenizer(path));
+        }
+        let vocab = inner.vocab();
+        let added = [
+            (vocab.should_add_bos(), vocab.bos()),
+            (vocab.should_add_eos(), vocab.eos()),
+            (vocab.should_add_sep(), vocab.sep()),
+        ];
+        if added.iter().any(|(added, token)| *added && token.0 < 0) {
+            return Err(LoadError::NoSpecialToken(path));
         }
         let architecture = metadata("general.architecture").unwrap_or_default();
-        if metadata(&format!("{architecture}.attention.causal")).as_deref() == Some("false") {
-            return Err(LoadError::NotGenerative(path.to_owned()));
-        }
         let vocabulary = Vocabulary::read(&inner);
-        let matrices = matrices_of(path).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the model's list of tensors cannot be read: it takes no adapters");
-            HashMap::new()
-        });
-        Ok(Self { inner, vocabulary, architecture, matrices })
+        Ok(Self { inner, vocabulary, architecture, embedding, matrices: file.matrices() })
     }
 
     /// What its adapters have to fit.
@@ -110,14 +137,14 @@ impl Model {
         BaseModel { architecture: &self.architecture, matrices: &self.matrices, heads: queries.zip(keys) }
     }
 
+    /// How it makes embeddings; none for a model that generates.
+    pub(crate) fn embedding(&self) -> Option<EmbeddingKind> {
+        self.embedding
+    }
+
     /// Its tokens.
     pub(crate) fn vocabulary(&self) -> &Vocabulary {
         &self.vocabulary
-    }
-
-    /// The longest context it was trained on, in tokens.
-    pub(crate) fn trained_context(&self) -> u32 {
-        self.inner.n_ctx_train()
     }
 
     /// Size of its weights.
@@ -181,25 +208,6 @@ fn split_at_controls<'a>(text: &'a str, controls: &'a ControlTexts) -> impl Iter
         start = cuts.next();
         Some(&text[begin..start.unwrap_or(text.len())])
     })
-}
-
-/// Refuses what is plainly no model, in words that llama.cpp does not have.
-fn check_file(path: &Path) -> Result<(), LoadError> {
-    let unreadable = |source: std::io::Error| match source.kind() {
-        std::io::ErrorKind::NotFound => LoadError::Missing(path.to_owned()),
-        _ => LoadError::Unreadable { path: path.to_owned(), source },
-    };
-    let mut file = std::fs::File::open(path).map_err(unreadable)?;
-    if file.metadata().map_err(unreadable)?.is_dir() {
-        return Err(LoadError::Folder(path.to_owned()));
-    }
-    let mut magic = [0; 4];
-    match std::io::Read::read_exact(&mut file, &mut magic) {
-        Ok(()) if &magic == b"GGUF" => Ok(()),
-        Ok(()) => Err(LoadError::NotGguf(path.to_owned())),
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(LoadError::NotGguf(path.to_owned())),
-        Err(error) => Err(unreadable(error)),
-    }
 }
 
 #[cfg(test)]

@@ -57,12 +57,12 @@ impl Vocabulary {
         }
     }
 
-    /// A vocabulary of these texts, whose last token ends answers.
+    /// A vocabulary of these texts, some of which are control tokens. The last token is one, and ends answers.
     #[cfg(test)]
-    pub(crate) fn of(texts: &[&str]) -> Self {
+    pub(crate) fn of(texts: &[&str], controls: &[&str]) -> Self {
         let entry = |(index, text): (usize, &&str)| {
             let end = index + 1 == texts.len();
-            Entry { bytes: text.as_bytes().into(), control: end, end }
+            Entry { bytes: text.as_bytes().into(), control: end || controls.contains(text), end }
         };
         Self::new(texts.iter().enumerate().map(entry).collect(), None, None)
     }

@@ -289,6 +289,6 @@ fn is_name(character: char) -> bool {
 }
 
 /// Whether it can be the name of a function.
-pub(super) fn is_whole_name(name: &str) -> bool {
+pub(crate) fn is_whole_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= MAX_NAME && !name.contains(char::is_whitespace)
 }

@@ -101,13 +101,28 @@ pub(crate) struct ThinkTags {
 }
 
 impl ThinkTags {
-    pub(super) const THINK: Self = Self { open: "<think>", close: &["</think>"] };
+    pub(crate) const THINK: Self = Self { open: "<think>", close: &["</think>"] };
     const MAGISTRAL: Self = Self { open: "[THINK]", close: &["[/THINK]"] };
     const ALL: [Self; 2] = [Self::THINK, Self::MAGISTRAL];
 
     /// Reads them off a chat template.
     pub(crate) fn of_template(source: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|tags| source.contains(tags.close[0]))
+    }
+
+    /// The tag that begins the thinking.
+    pub(crate) fn opening(self) -> &'static str {
+        self.open
+    }
+
+    /// The tag that ends it.
+    pub(crate) fn closing(self) -> &'static str {
+        self.close[0]
+    }
+
+    /// Whether a prompt ends after a thinking, which is then over.
+    pub(crate) fn closed_by(self, prompt: &str) -> bool {
+        prompt.trim_end().ends_with(self.closing())
     }
 
     /// Whether a prompt ends inside the thinking: some templates open it themselves.

@@ -23,6 +23,7 @@ mod thinking;
 mod tools;
 mod work;
 
+pub(crate) use call::is_whole_name;
 pub(crate) use events::Event;
 use events::Events;
 pub use format::ToolParser;
@@ -37,12 +38,23 @@ pub(crate) struct Reading {
     pub(crate) tools: Option<ToolFormat>,
     /// Only the first call is told.
     pub(crate) one_call: bool,
+    /// Whether calls were asked for; they are then held to their format.
+    pub(crate) forced: Option<Forced>,
     /// Thinking, between these tags.
     pub(crate) thinking: Option<ThinkTags>,
     /// The prompt ends inside the thinking.
     pub(crate) thinking_opened: bool,
     /// Thinking is found, but not told.
     pub(crate) hide_thinking: bool,
+}
+
+/// Calls that had to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Forced {
+    /// Of any function.
+    Required,
+    /// Of one that the client named, and that is how the answer ends: with `stop`, since nobody has to be told.
+    Named,
 }
 
 impl Reading {

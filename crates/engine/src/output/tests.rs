@@ -331,6 +331,7 @@ fn text() -> impl Strategy<Value = String> {
 fn reading() -> impl Strategy<Value = Reading> {
     (proptest::option::of(proptest::sample::select(&FORMATS[..])), any::<[bool; 3]>()).prop_map(
         |(tools, [think, thinking_opened, one_call])| Reading {
+            forced: None,
             tools,
             one_call,
             thinking: think.then_some(ThinkTags::THINK),

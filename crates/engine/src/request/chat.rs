@@ -1,11 +1,11 @@
 //! Chat requests.
 
-use remora_protocol::openai::{ChatMessage, ChatRequest};
+use remora_protocol::openai::{ChatMessage, ChatRequest, MessageContent};
 use serde_json::{Map, Value};
 
-use super::limits::{Wishes, check_supported, check_text_length, finish};
-use super::tools::{Calls, calls};
-use super::{RequestError, not_supported};
+use super::RequestError;
+use super::limits::{Wishes, check_supported, check_text_length, finish, guide};
+use super::tools::{Calls, calls, forced_guide};
 use crate::llama::Token;
 use crate::output::{Reading, ToolFormat, ToolParser};
 use crate::sampling::InvalidParams;
@@ -18,6 +18,8 @@ pub(crate) struct PreparedChat {
     pub(crate) generate: GenerateRequest,
     /// What to look for in the answer.
     pub(crate) reading: Reading,
+    /// What stands before the answer; nothing unless it was asked for.
+    pub(crate) echo: String,
 }
 
 /// Checks a chat request and makes its prompt. Takes time with a long one: not for an async thread.
@@ -42,26 +44,50 @@ pub(crate) fn prepare_chat(
     };
     let wants_logprobs = request.logprobs.unwrap_or(false);
     let logprobs = wants_logprobs.then(|| request.top_logprobs.unwrap_or(0));
-    let wishes = Wishes { max_tokens, max_tokens_param, logprobs };
+    let end = pieces.last().map_or("", String::as_str);
+    let (reading, guide) = match reading(request, &calls, parser, end, loaded)? {
+        reading if reading.forced.is_some() => {
+            let (reading, guide) = forced_guide(request, &calls, reading, end, loaded)?;
+            (reading, Some(guide))
+        }
+        reading => match guide(&request.sampling, loaded)? {
+            // The answer has the form that was asked for, from its first character on.
+            Some(guide) => (Reading::default(), Some(guide)),
+            None => (reading, None),
+        },
+    };
+    let wishes = Wishes { max_tokens, max_tokens_param, logprobs, guide };
     let mut generate = finish(prompt, &request.sampling, &wishes, loaded)?;
-    if generate.guide.is_some() {
-        // The answer has the form that was asked for, from its first character on.
-        return Ok(PreparedChat { generate, reading: Reading::default() });
-    }
+    generate.shown = loaded.template.as_ref()?.shown(reading);
+    generate.stops.extend(reading.tools.and_then(ToolFormat::stop).map(str::to_owned));
+    Ok(PreparedChat { generate, reading, echo: echo(request) })
+}
+
+/// What to look for in the answer to a prompt that ends with this.
+fn reading(
+    request: &ChatRequest,
+    calls: &Calls,
+    parser: Option<ToolParser>,
+    end: &str,
+    loaded: &Loaded,
+) -> Result<Reading, RequestError> {
     let template = loaded.template.as_ref()?;
-    let written = || parser.map_or(template.tools(), ToolParser::format);
-    let tools = if calls == Calls::Auto { written() } else { None };
+    let written = parser.map_or(template.tools(), ToolParser::format);
+    let forced = calls.forced();
+    let tools = match calls {
+        Calls::None => None,
+        Calls::Auto => written,
+        Calls::Required | Calls::Named(_) => Some(written.unwrap_or(ToolFormat::Hermes)),
+    };
     let thinking = template.thinking();
-    let reading = Reading {
+    Ok(Reading {
         tools,
         one_call: request.parallel_tool_calls == Some(false),
+        forced,
         thinking,
-        thinking_opened: thinking.zip(pieces.last()).is_some_and(|(tags, prompt)| tags.opened_by(prompt)),
+        thinking_opened: thinking.is_some_and(|tags| tags.opened_by(end)),
         hide_thinking: request.include_reasoning == Some(false),
-    };
-    generate.shown = template.shown(reading);
-    generate.stops.extend(tools.and_then(ToolFormat::stop).map(str::to_owned));
-    Ok(PreparedChat { generate, reading })
+    })
 }
 
 /// The text of a conversation.
@@ -93,6 +119,18 @@ pub(super) fn check_template(template: Option<&str>, kwargs: Option<&Map<String,
     Err(RequestError::Template(message.into()))
 }
 
+/// With `echo`, the last message that is the assistant's own.
+fn echo(request: &ChatRequest) -> String {
+    let last = request.messages.last().filter(|last| request.echo == Some(true) && last.role == "assistant");
+    match last.and_then(|message| message.content.as_ref()) {
+        Some(MessageContent::Text(text)) => text.clone(),
+        Some(MessageContent::Parts(parts)) => {
+            parts.iter().filter_map(|part| part.text.as_deref()).collect::<Vec<_>>().join("\n")
+        }
+        None => String::new(),
+    }
+}
+
 fn continues(request: &ChatRequest) -> bool {
     request.continue_final_message.unwrap_or(false)
 }
@@ -110,9 +148,6 @@ fn check(request: &ChatRequest) -> Result<Calls, RequestError> {
     }
     if request.stream_options.is_some() && request.stream != Some(true) {
         return refuse(Some("stream_options"), "Stream options can only be defined when `stream=True`.");
-    }
-    if request.echo == Some(true) {
-        return Err(not_supported("echo", "echo"));
     }
     check_template(request.chat_template.as_deref(), request.chat_template_kwargs.as_ref())?;
     check_logprobs(request)?;

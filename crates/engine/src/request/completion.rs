@@ -2,7 +2,7 @@
 
 use remora_protocol::openai::{CompletionRequest, Prompt};
 
-use super::limits::{Wishes, check_supported, check_text_length, finish};
+use super::limits::{Wishes, check_supported, check_text_length, finish, guide};
 use super::{RequestError, not_supported};
 use crate::llama::Token;
 use crate::sampling::InvalidParams;
@@ -11,19 +11,64 @@ use crate::scheduler::{GenerateRequest, Loaded};
 /// What completions generate when they do not say; `OpenAI`'s default of old.
 const MAX_TOKENS: i64 = 16;
 
-/// Checks a completion request and makes its prompt. Takes time with a long one: not for an async thread.
+/// A completion request that can be answered.
+#[derive(Debug)]
+pub(crate) struct PreparedCompletion {
+    /// One for each prompt.
+    pub(crate) prompts: Vec<GenerateRequest>,
+    pub(crate) echo: Echo,
+}
+
+/// What of the prompts stands in the answers.
+#[derive(Debug, Default)]
+pub(crate) struct Echo {
+    /// The texts of the prompts; empty unless they were asked for.
+    texts: Vec<String>,
+    /// Nothing else does: `max_tokens` was 0, for which a token is generated all the same.
+    only: bool,
+}
+
+impl Echo {
+    /// The beginning of an answer to a prompt.
+    pub(crate) fn begin(&self, prompt: usize, text: String) -> String {
+        match self.texts.get(prompt) {
+            Some(echo) => format!("{echo}{}", self.go_on(text)),
+            None => text,
+        }
+    }
+
+    /// What follows it.
+    pub(crate) fn go_on(&self, text: String) -> String {
+        if self.only { String::new() } else { text }
+    }
+}
+
+/// Checks a completion request and makes its prompts. Takes time with long ones: not for an async thread.
 pub(crate) fn prepare_completion(
     request: &CompletionRequest,
     loaded: &Loaded,
-) -> Result<GenerateRequest, RequestError> {
+) -> Result<PreparedCompletion, RequestError> {
     check(request)?;
-    let prompt = tokens(request, loaded)?;
+    let echoes = request.echo == Some(true);
+    let only = echoes && request.max_tokens == Some(0);
     let wishes = Wishes {
-        max_tokens: Some(request.max_tokens.unwrap_or(MAX_TOKENS)),
+        max_tokens: Some(if only { 1 } else { request.max_tokens.unwrap_or(MAX_TOKENS) }),
         max_tokens_param: "max_tokens",
         logprobs: request.logprobs,
+        guide: guide(&request.sampling, loaded)?,
     };
-    finish(prompt, &request.sampling, &wishes, loaded)
+    let prompts = prompts(request, loaded)?;
+    // Who gets the tokens gets no text, as in vLLM.
+    let as_text = request.sampling.return_token_ids != Some(true);
+    let text = |given: &Given| match given.text {
+        _ if !as_text => String::new(),
+        Some(text) => text.to_owned(),
+        None => loaded.model.detokenize(&given.tokens),
+    };
+    let texts = if echoes { prompts.iter().map(text).collect() } else { Vec::new() };
+    let finish = |given: Given| finish(given.tokens, &request.sampling, &wishes, loaded);
+    let prompts = prompts.into_iter().map(finish).collect::<Result<_, _>>()?;
+    Ok(PreparedCompletion { prompts, echo: Echo { texts, only } })
 }
 
 fn check(request: &CompletionRequest) -> Result<(), RequestError> {
@@ -36,8 +81,9 @@ fn check(request: &CompletionRequest) -> Result<(), RequestError> {
         let message = "`logprobs` must be a positive value or -1.";
         return Err(InvalidParams::new("logprobs", message).with_value(wanted).into());
     }
-    if request.echo == Some(true) {
-        return Err(not_supported("echo", "echo"));
+    if request.echo == Some(true) && request.logprobs.is_some() {
+        // It would need those of the prompt.
+        return Err(not_supported("echo", "echo with logprobs"));
     }
     if request.best_of.is_some_and(|best_of| best_of > 1) {
         return Err(not_supported("best_of", "best_of greater than 1"));
@@ -51,27 +97,27 @@ fn check(request: &CompletionRequest) -> Result<(), RequestError> {
     Ok(())
 }
 
-fn tokens(request: &CompletionRequest, loaded: &Loaded) -> Result<Vec<Token>, RequestError> {
+/// One prompt.
+struct Given<'a> {
+    /// Its text, where it came as one.
+    text: Option<&'a str>,
+    tokens: Vec<Token>,
+}
+
+fn prompts<'a>(request: &'a CompletionRequest, loaded: &Loaded) -> Result<Vec<Given<'a>>, RequestError> {
     let empty = || InvalidParams::new("prompt", "Either prompt or prompt_embeds must be provided and non-empty.");
-    let several = || not_supported("prompt", "More than one prompt in a request");
     let add_special = request.add_special_tokens.unwrap_or(true);
+    let of_text = |text: &'a String| Ok(Given { text: Some(text), tokens: text_tokens(text, add_special, loaded)? });
+    let of_ids = |ids: &Vec<i64>| Ok(Given { text: None, tokens: known_tokens(ids, loaded)? });
     match request.prompt.as_ref().ok_or_else(empty)? {
         Prompt::Text(text) if text.is_empty() => Err(empty().into()),
-        Prompt::Text(text) => text_tokens(text, add_special, loaded),
+        Prompt::Text(text) => Ok(vec![of_text(text)?]),
         Prompt::Tokens(ids) if ids.is_empty() => {
             Err(InvalidParams::new(None, "You must pass at least one prompt").into())
         }
-        Prompt::Tokens(ids) => known_tokens(ids, loaded),
-        Prompt::Texts(texts) => match texts.as_slice() {
-            [] => Err(empty().into()),
-            [text] => text_tokens(text, add_special, loaded),
-            _ => Err(several()),
-        },
-        Prompt::TokenLists(lists) => match lists.as_slice() {
-            [] => Err(empty().into()),
-            [ids] => known_tokens(ids, loaded),
-            _ => Err(several()),
-        },
+        Prompt::Tokens(ids) => Ok(vec![of_ids(ids)?]),
+        Prompt::Texts(texts) => texts.iter().map(of_text).collect(),
+        Prompt::TokenLists(lists) => lists.iter().map(of_ids).collect(),
     }
 }
 

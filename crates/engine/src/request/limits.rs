@@ -3,13 +3,15 @@
 use remora_protocol::openai::{BodyError, SamplingFields};
 
 use super::{RequestError, not_supported};
-use crate::constraint::{Guide, InvalidConstraint, constraint_of};
+use crate::constraint::{Grammars, Guide, InvalidConstraint, constraint_of};
 use crate::llama::{Token, Vocabulary};
 use crate::sampling::{InvalidParams, SamplingParams, out_of_vocabulary};
 use crate::scheduler::{CachedTokens, GenerateRequest, Loaded};
 
 /// Most stop texts; vLLM's own limit is 4, `OpenAI`'s too, and agents send more.
 const MAX_STOPS: usize = 16;
+/// Most answers to a prompt; `OpenAI`'s limit. vLLM's own, 16384, would fill the queue with one request.
+const MAX_ANSWERS: i64 = 128;
 /// Most candidates per token, as in vLLM.
 const MAX_LOGPROBS: i64 = 20;
 
@@ -21,6 +23,8 @@ pub(super) struct Wishes {
     pub(super) max_tokens_param: &'static str,
     /// Candidates per token, if log probabilities are wanted.
     pub(super) logprobs: Option<i64>,
+    /// The form of the answer, if it has to have one.
+    pub(super) guide: Option<Guide>,
 }
 
 /// Refuses what cannot be done, before any work is put into the prompt.
@@ -28,8 +32,8 @@ pub(super) fn check_supported(fields: &SamplingFields) -> Result<(), RequestErro
     if let Some(n) = fields.n.filter(|&n| n < 1) {
         return Err(InvalidParams::new(None, format!("n must be at least 1, got {n}.")).into());
     }
-    if fields.n.is_some_and(|n| n > 1) {
-        return Err(not_supported("n", "n greater than 1"));
+    if let Some(n) = fields.n.filter(|&n| n > MAX_ANSWERS) {
+        return Err(InvalidParams::new(None, format!("n must be at most {MAX_ANSWERS}, got {n}.")).into());
     }
     if fields.use_beam_search == Some(true) {
         return Err(not_supported("use_beam_search", "Beam search"));
@@ -72,6 +76,9 @@ pub(super) fn finish(
     let vocabulary = loaded.model.vocabulary();
     let max_tokens = max_tokens(prompt.len(), wishes, loaded.max_model_len)?;
     let sampling = SamplingParams::new(fields, &loaded.defaults, vocabulary)?;
+    if let Some(n) = fields.n.filter(|&n| n > 1 && sampling.is_greedy()) {
+        return Err(InvalidParams::new(None, format!("n must be 1 when using greedy sampling, got {n}.")).into());
+    }
     Ok(GenerateRequest {
         sampling,
         max_tokens,
@@ -83,7 +90,7 @@ pub(super) fn finish(
         skip_special: fields.skip_special_tokens.unwrap_or(true),
         shown: Vec::new(),
         logprobs: logprobs(wishes.logprobs, vocabulary)?,
-        guide: guide(fields, loaded)?,
+        guide: wishes.guide.clone(),
         adapter: None,
         cached: CachedTokens::default(),
         prompt,
@@ -91,19 +98,20 @@ pub(super) fn finish(
 }
 
 /// What holds the answer to the form that was asked for.
-fn guide(fields: &SamplingFields, loaded: &Loaded) -> Result<Option<Guide>, RequestError> {
+pub(super) fn guide(fields: &SamplingFields, loaded: &Loaded) -> Result<Option<Guide>, RequestError> {
     let invalid = |InvalidConstraint { param, message }| InvalidParams::new(param, message);
     let Some(constraint) = constraint_of(fields).map_err(invalid)? else { return Ok(None) };
-    let Some(grammars) = loaded.grammars() else {
-        let message = "this model has no token that ends an answer, so no answer of it can be constrained";
-        return Err(InvalidParams::new(None, message).into());
-    };
-    Ok(Some(grammars.guide(&constraint).map_err(invalid)?))
+    Ok(Some(grammars(loaded)?.guide(&constraint).map_err(invalid)?))
 }
 
-/// How many tokens the answer may have: what was asked for, cut to what the context has left.
-fn max_tokens(prompt: usize, wishes: &Wishes, max_model_len: u32) -> Result<u32, RequestError> {
-    let limit = max_model_len as usize;
+/// What makes guides.
+pub(super) fn grammars(loaded: &Loaded) -> Result<&Grammars, RequestError> {
+    let message = "this model has no token that ends an answer, so no answer of it can be constrained";
+    loaded.grammars().ok_or_else(|| InvalidParams::new(None, message).into())
+}
+
+/// Refuses a prompt that is empty or does not fit.
+pub(super) fn check_prompt_length(prompt: usize, limit: usize) -> Result<(), RequestError> {
     if prompt == 0 {
         return Err(InvalidParams::new(None, "The decoder prompt cannot be empty").into());
     }
@@ -115,6 +123,13 @@ fn max_tokens(prompt: usize, wishes: &Wishes, max_model_len: u32) -> Result<u32,
         );
         return Err(InvalidParams::new("input_tokens", message).with_value(prompt).into());
     }
+    Ok(())
+}
+
+/// How many tokens the answer may have: what was asked for, cut to what the context has left.
+fn max_tokens(prompt: usize, wishes: &Wishes, max_model_len: u32) -> Result<u32, RequestError> {
+    let limit = max_model_len as usize;
+    check_prompt_length(prompt, limit)?;
     let param = wishes.max_tokens_param;
     if let Some(wanted) = wishes.max_tokens.filter(|&wanted| wanted > i64::from(max_model_len)) {
         let message = format!(

@@ -2,17 +2,21 @@
 
 mod chat;
 mod completion;
+mod embedding;
 mod limits;
+mod responses;
 mod tokenize;
 mod tools;
 
-use remora_protocol::openai::BodyError;
+use remora_protocol::openai::{BodyError, InvalidResponses};
 
 use crate::sampling::InvalidParams;
 use crate::template::TemplateError;
 
 pub(crate) use chat::{PreparedChat, prepare_chat};
-pub(crate) use completion::prepare_completion;
+pub(crate) use completion::{Echo, PreparedCompletion, prepare_completion};
+pub(crate) use embedding::prepare_embedding;
+pub(crate) use responses::prepare_response;
 pub(crate) use tokenize::{detokenize, tokenize};
 
 /// Why a request is refused. All of these are the caller's to mend.
@@ -24,6 +28,9 @@ pub(crate) enum RequestError {
     /// A value is out of its range, or does not fit this model.
     #[error("{0}")]
     Invalid(#[from] InvalidParams),
+    /// A response that it goes on from is not there.
+    #[error("{0}")]
+    Missing(InvalidResponses),
     /// The chat template does not take it.
     #[error("{0}")]
     Template(String),

@@ -1,20 +1,37 @@
 //! Tools in a request: whether they are well formed, and which of them may be called.
 
-use remora_protocol::openai::{BodyError, ChatRequest, ToolChoice};
-use serde_json::Value;
+use remora_protocol::openai::{BodyError, ChatRequest, SamplingFields, ToolChoice};
+use serde_json::{Map, Value};
 
-use super::{RequestError, not_supported};
+use super::RequestError;
+use super::limits::grammars;
+use crate::constraint::{Before, Constraint, Function, Guide, constraint_of};
+use crate::output::{Forced, Reading, ToolFormat, is_whole_name};
 use crate::sampling::InvalidParams;
+use crate::scheduler::Loaded;
 
 /// Which tools the model may call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Calls {
     /// None: what looks like a call is text.
     None,
     /// Those it likes, in its own format.
     Auto,
-    // A call that must come needs its form held while it is generated (see `crate::constraint`): `required` and named
-    // functions belong here.
+    /// At least one.
+    Required,
+    /// This one, once.
+    Named(String),
+}
+
+impl Calls {
+    /// Whether there must be calls.
+    pub(super) fn forced(&self) -> Option<Forced> {
+        match self {
+            Self::None | Self::Auto => None,
+            Self::Required => Some(Forced::Required),
+            Self::Named(_) => Some(Forced::Named),
+        }
+    }
 }
 
 /// What `tools` and `tool_choice` allow.
@@ -26,24 +43,122 @@ pub(super) fn calls(request: &ChatRequest) -> Result<Calls, RequestError> {
         return invalid("tools", message);
     }
     check_tools(request.tools.as_deref())?;
-    match &request.tool_choice {
-        None if request.tools.is_some() => Ok(Calls::Auto),
-        None => Ok(Calls::None),
-        Some(ToolChoice::Mode(mode)) if mode == "none" => Ok(Calls::None),
-        Some(_) if request.tools.is_none() => invalid("tool_choice", "When using `tool_choice`, `tools` must be set."),
-        Some(ToolChoice::Mode(mode)) if mode == "auto" => Ok(Calls::Auto),
-        Some(ToolChoice::Mode(mode)) if mode == "required" => {
-            Err(not_supported("tool_choice", "tool_choice 'required'"))
-        }
-        Some(ToolChoice::Mode(mode)) => {
+    match (&request.tool_choice, &request.tools) {
+        (None, Some(_)) => Ok(Calls::Auto),
+        (None, None) => Ok(Calls::None),
+        (Some(ToolChoice::Mode(mode)), _) if mode == "none" => Ok(Calls::None),
+        (Some(_), None) => invalid("tool_choice", "When using `tool_choice`, `tools` must be set."),
+        (Some(ToolChoice::Mode(mode)), _) if mode == "auto" => Ok(Calls::Auto),
+        (Some(ToolChoice::Mode(mode)), _) if mode == "required" => Ok(Calls::Required),
+        (Some(ToolChoice::Mode(mode)), _) => {
             let message = format!(
                 "Invalid value for `tool_choice`: {mode}! Only named tools, \"none\", \"auto\" or \"required\" are \
                  supported."
             );
             invalid("tool_choice", &message)
         }
-        Some(ToolChoice::Named(_)) => Err(not_supported("tool_choice", "A named tool_choice")),
+        (Some(ToolChoice::Named(choice)), Some(tools)) => named(choice, tools, &request.sampling),
     }
+}
+
+/// A choice of one function, checked in vLLM's words.
+fn named(choice: &Map<String, Value>, tools: &[Value], fields: &SamplingFields) -> Result<Calls, RequestError> {
+    let usage = "Correct usage: `{\"type\": \"function\", \"function\": {\"name\": \"my_function\"}}`";
+    let invalid = |param, message: String| Err(InvalidParams::new(param, message).into());
+    let function = match choice.get("function") {
+        Some(Value::Object(function)) => function,
+        other => {
+            let message = format!("Invalid value for `function`: `{}` in `tool_choice`! {usage}", shown(other));
+            return invalid("tool_choice.function", message);
+        }
+    };
+    let name = match function.get("name") {
+        Some(Value::String(name)) if !name.is_empty() => name,
+        None => {
+            let message = format!("Expected field `name` in `function` in `tool_choice`! {usage}");
+            return invalid("tool_choice.function.name", message);
+        }
+        other => {
+            let message = format!("Invalid `name` in `function`: `{}` in `tool_choice`! {usage}", shown(other));
+            return invalid("tool_choice.function.name", message);
+        }
+    };
+    if tools.iter().all(|tool| name_of(tool) != Some(name)) {
+        let message = "The tool specified in `tool_choice` does not match any of the specified `tools`";
+        return invalid("tool_choice", message.into());
+    }
+    if constraint_of(fields).is_ok_and(|constraint| constraint.is_some() && fields.response_format.is_none()) {
+        let message = "You can only either use constraints for structured outputs or tools, not both.";
+        return Err(InvalidParams::new(None, message).into());
+    }
+    Ok(Calls::Named(name.clone()))
+}
+
+/// A value as Python prints it in a message.
+fn shown(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "None".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// What holds the answer to a prompt that ends with this to the calls that must come, and how to read it. As in vLLM,
+/// it takes the place of any other form.
+pub(super) fn forced_guide(
+    request: &ChatRequest,
+    calls: &Calls,
+    reading: Reading,
+    end: &str,
+    loaded: &Loaded,
+) -> Result<(Reading, Guide), RequestError> {
+    let named = |tool: &&Value| match calls {
+        Calls::Named(name) => name_of(tool) == Some(name),
+        _ => true,
+    };
+    let mut functions: Vec<Function> = Vec::new();
+    for tool in request.tools.iter().flatten().filter(named) {
+        let function = function(tool)?;
+        if functions.iter().all(|known| known.name != function.name) {
+            functions.push(function);
+        }
+    }
+    let before = match reading.thinking {
+        Some(tags) if reading.thinking_opened => Before::Thinks(tags),
+        Some(tags) if !tags.closed_by(end) => Before::MayThink(tags),
+        _ => Before::Nothing,
+    };
+    let (template, grammars) = (loaded.template.as_ref()?, grammars(loaded)?);
+    let one = reading.one_call || reading.forced == Some(Forced::Named);
+    let format = reading.tools.unwrap_or(ToolFormat::Hermes);
+    let (format, constraint) = Constraint::calls(format, &functions, one, before, |tag| template.mark(tag));
+    let guide = grammars.guide(&constraint).map_err(|error| {
+        // All of them together cannot be held; which one is at fault shows alone.
+        let alone = functions.iter().find_map(|function| {
+            let error = grammars.guide(&Constraint::Schema(function.schema.clone())).err()?;
+            Some(unusable(&function.name, &error.message))
+        });
+        alone.unwrap_or_else(|| InvalidParams::new(error.param, error.message))
+    })?;
+    Ok((Reading { tools: Some(format), ..reading }, guide))
+}
+
+/// A tool as a function whose calls can be held, and found again.
+fn function(tool: &Value) -> Result<Function, RequestError> {
+    let name = name_of(tool).unwrap_or_default();
+    if !is_whole_name(name) {
+        return Err(unusable(name, "its name is empty, too long or has white space").into());
+    }
+    let parameters = tool["function"].get("parameters");
+    Function::new(name, parameters).ok_or_else(|| unusable(name, "its parameters are not an object").into())
+}
+
+fn unusable(name: &str, why: &str) -> InvalidParams {
+    InvalidParams::new("tools", format!("Calls of the tool '{name}' cannot be forced: {why}"))
+}
+
+fn name_of(tool: &Value) -> Option<&str> {
+    tool.get("function")?.get("name")?.as_str()
 }
 
 /// Checks the shape of tools as vLLM checks it. They stay the JSON they are: chat templates print them, with the keys

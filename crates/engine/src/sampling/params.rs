@@ -156,7 +156,7 @@ impl SamplingParams {
     }
 
     /// Whether the likeliest token is always taken.
-    pub(super) fn is_greedy(&self) -> bool {
+    pub(crate) fn is_greedy(&self) -> bool {
         self.temperature < GREEDY
     }
 

@@ -17,6 +17,8 @@ use crate::llama::{AdapterId, AdapterLoadError};
 #[derive(Debug)]
 pub(crate) struct HeldAdapter {
     id: AdapterId,
+    /// The name it was loaded under.
+    name: String,
     /// Weak: an adapter does not keep a stopped engine waiting for work.
     commands: mpsc::WeakUnboundedSender<Command>,
     /// Closed once the memory is free.
@@ -24,9 +26,17 @@ pub(crate) struct HeldAdapter {
 }
 
 impl HeldAdapter {
-    pub(super) fn new(id: AdapterId, commands: &mpsc::UnboundedSender<Command>) -> (Self, oneshot::Receiver<()>) {
+    pub(super) fn new(
+        id: AdapterId,
+        name: &str,
+        commands: &mpsc::UnboundedSender<Command>,
+    ) -> (Self, oneshot::Receiver<()>) {
         let (freed, told) = oneshot::channel();
-        (Self { id, commands: commands.downgrade(), freed: Some(freed) }, told)
+        (Self { id, name: name.to_owned(), commands: commands.downgrade(), freed: Some(freed) }, told)
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn id(&self) -> AdapterId {
@@ -154,7 +164,7 @@ impl Adapters {
         }
         let EngineState::Ready(loaded) = engine.state() else { return Err(AdaptersError::Stopped) };
         let gguf = read(name, path, loaded, limits.rank).await?;
-        let (adapter, freed) = engine.load_adapter(gguf).await?;
+        let (adapter, freed) = engine.load_adapter(name, gguf).await?;
         let listed = ListedAdapter { name: name.to_owned(), path: path.to_owned() };
         let entry = Entry { listed, adapter: Arc::new(adapter), freed };
         self.with_list(|list| match find(list, name) {

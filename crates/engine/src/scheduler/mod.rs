@@ -1,6 +1,7 @@
 //! The engine: a thread that owns the model's context, and the handle through which requests reach it.
 
 mod adapters;
+mod embedding;
 mod prefix;
 mod request;
 mod running;
@@ -17,16 +18,18 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::EngineConfig;
 use crate::constraint::Grammars;
-use crate::llama::{AdapterId, Context, LoadError, Model};
+use crate::llama::{AdapterId, Computing, Context, Embedder, LoadError, Model, ModelFile, Token};
+use crate::load::{Plan, Progress, SMALL_MODEL_BYTES, Threads, choose_threads};
 use crate::metrics::Metrics;
 use crate::sampling::SamplingDefaults;
 use crate::template::{ChatTemplate, TemplateError};
 
 pub(crate) use adapters::{AdapterLimits, Adapters, AdaptersError, HeldAdapter, ListedAdapter};
+use embedding::{EmbedJob, EmbedWorker};
 pub(crate) use request::{
     CachedTokens, Delta, Finish, GenerateError, GenerateRequest, GeneratedToken, Generation, SubmitError,
 };
-use running::Job;
+use running::{Deltas, Job};
 use worker::{Command, Links, Worker};
 
 /// What the engine is doing.
@@ -40,6 +43,15 @@ pub(crate) enum EngineState {
     Failed(Arc<str>),
     /// It was stopped.
     Stopped,
+}
+
+/// Why there are no vectors.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum EmbedError {
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+    #[error(transparent)]
+    Failed(#[from] GenerateError),
 }
 
 /// A model that is ready to be used.
@@ -120,26 +132,52 @@ impl Engine {
         self.state.clone()
     }
 
-    /// Queues a request.
-    pub(crate) fn submit(&self, request: GenerateRequest) -> Result<Generation, SubmitError> {
-        let Shared { waiting, max_queue, .. } = &*self.shared;
-        let one_more = |waiting: usize| (waiting < *max_queue).then_some(waiting + 1);
-        waiting
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
-            .map_err(|_| SubmitError::QueueFull(*max_queue))?;
-        let (deltas, received) = mpsc::unbounded_channel();
-        let job = Job { request, deltas, arrived: Instant::now() };
+    /// Queues the answers of one request: all of them or none.
+    pub(crate) fn submit(&self, requests: Vec<GenerateRequest>) -> Result<Generation, SubmitError> {
+        let answers = requests.len();
+        self.enqueue(answers)?;
+        let (steps, received) = mpsc::unbounded_channel();
+        let arrived = Instant::now();
+        let job = |(answer, request)| Job { request, deltas: Deltas { steps: steps.clone(), answer }, arrived };
+        let jobs = requests.into_iter().enumerate().map(job).collect();
         let commands = self.commands().ok_or(SubmitError::Stopped)?;
-        commands.send(Command::Generate(Box::new(job))).map_err(|_| SubmitError::Stopped)?;
-        Ok(Generation { deltas: received })
+        commands.send(Command::Generate(jobs)).map_err(|_| SubmitError::Stopped)?;
+        Ok(Generation::new(received, answers))
+    }
+
+    /// Makes a vector of each input, which fits the context.
+    pub(crate) async fn embed(&self, inputs: Vec<Vec<Token>>) -> Result<Vec<Vec<f32>>, EmbedError> {
+        self.enqueue(1)?;
+        let (answer, answered) = oneshot::channel();
+        let job = EmbedJob { inputs, answer, arrived: Instant::now() };
+        let commands = self.commands().ok_or(SubmitError::Stopped)?;
+        commands.send(Command::Embed(Box::new(job))).map_err(|_| SubmitError::Stopped)?;
+        drop(commands);
+        Ok(answered.await.map_err(|_| GenerateError::Stopped)??)
+    }
+
+    /// Takes places in the queue, which the thread gives back.
+    fn enqueue(&self, places: usize) -> Result<(), SubmitError> {
+        let Shared { waiting, max_queue, .. } = &*self.shared;
+        let most = *max_queue;
+        if places > most.max(1) {
+            return Err(SubmitError::TooMany { asked: places, most });
+        }
+        let so_many_more = |waiting: usize| (waiting + places <= most).then_some(waiting + places);
+        let taken = waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, so_many_more);
+        taken.map(drop).map_err(SubmitError::QueueFull)
     }
 
     /// Loads an adapter from the content of a GGUF file that this program made. Beside it comes what is closed when its
     /// memory is free again.
-    async fn load_adapter(&self, gguf: Vec<u8>) -> Result<(HeldAdapter, oneshot::Receiver<()>), AdaptersError> {
+    async fn load_adapter(
+        &self,
+        name: &str,
+        gguf: Vec<u8>,
+    ) -> Result<(HeldAdapter, oneshot::Receiver<()>), AdaptersError> {
         let commands = self.commands().ok_or(AdaptersError::Stopped)?;
         let id = AdapterId(self.shared.adapters.fetch_add(1, Ordering::Relaxed));
-        let (adapter, freed) = HeldAdapter::new(id, &commands);
+        let (adapter, freed) = HeldAdapter::new(id, name, &commands);
         let (answer, answered) = oneshot::channel();
         commands.send(Command::Load { adapter, gguf, answer }).map_err(|_| AdaptersError::Stopped)?;
         drop(commands);
@@ -167,16 +205,14 @@ impl Engine {
 /// The thread's life: load, then work.
 fn work(config: &EngineConfig, links: Links, states: &watch::Sender<EngineState>) -> Result<(), LoadError> {
     let started = Instant::now();
+    let file = ModelFile::read(&config.model)?;
+    let Plan { size, need } = Plan::make(config, &file)?;
     let model = {
-        let (states, abandon) = (states.clone(), links.abandon.clone());
-        Model::load(&config.model, move |part| {
-            states.send_if_modified(|state| match state {
-                EngineState::Loading(known) if part - *known >= 0.01 => {
-                    *known = part;
-                    true
-                }
-                _ => false,
-            });
+        let (states, abandon, mut progress) = (states.clone(), links.abandon.clone(), Progress::new());
+        Model::load(&file, config.gpu_layers().count(), move |share| {
+            if let Some(share) = progress.heard(share) {
+                states.send_replace(EngineState::Loading(share));
+            }
             !abandon.load(Ordering::Relaxed)
         })
     };
@@ -184,7 +220,12 @@ fn work(config: &EngineConfig, links: Links, states: &watch::Sender<EngineState>
         return Err(LoadError::GivenUp);
     }
     let model = model?;
-    let size = config.size_for(&model);
+    let threads = match config.threads {
+        Some(threads) => Threads { decode: threads, prefill: threads },
+        None if model.size_bytes() < SMALL_MODEL_BYTES => Threads { decode: 1, prefill: 1 },
+        None => choose_threads(&model, config.kv_type),
+    };
+    let computing = Computing { threads: threads.decode, batch_threads: threads.prefill, kv_type: config.kv_type };
     let loaded = Arc::new(Loaded {
         template: ChatTemplate::of_model(&model),
         defaults: SamplingDefaults::read(&model),
@@ -192,23 +233,34 @@ fn work(config: &EngineConfig, links: Links, states: &watch::Sender<EngineState>
         grammars: OnceLock::new(),
         model,
     });
-    if let Err(error) = &loaded.template {
-        tracing::warn!("no chat: {error}");
+    let ready = || {
+        tracing::info!(
+            model = %config.model.display(),
+            parameters = loaded.model.parameters(),
+            size_bytes = loaded.model.size_bytes(),
+            memory_bytes = need.total(),
+            slots = size.slots,
+            context = size.tokens_per_slot,
+            threads = threads.decode,
+            prompt_threads = threads.prefill,
+            elapsed_ms = started.elapsed().as_millis(),
+            "model loaded"
+        );
+        links.metrics.loaded(size.slots);
+        states.send_replace(EngineState::Ready(loaded.clone()));
+    };
+    if let Some(kind) = loaded.model.embedding() {
+        let embedder = Embedder::new(&loaded.model, kind, size, computing)?;
+        ready();
+        EmbedWorker::new(embedder, links).run();
+    } else {
+        if let Err(error) = &loaded.template {
+            tracing::warn!("no chat: {error}");
+        }
+        let context = Context::new(&loaded.model, size, computing)?;
+        ready();
+        Worker::new(context, loaded.model.vocabulary(), size, links).run();
     }
-    let context = Context::new(&loaded.model, size)?;
-    tracing::info!(
-        model = %config.model.display(),
-        parameters = loaded.model.parameters(),
-        size_bytes = loaded.model.size_bytes(),
-        slots = size.slots,
-        context = size.tokens_per_slot,
-        threads = size.threads,
-        elapsed_ms = started.elapsed().as_millis(),
-        "model loaded"
-    );
-    links.metrics.loaded(size.slots);
-    states.send_replace(EngineState::Ready(loaded.clone()));
-    Worker::new(context, loaded.model.vocabulary(), size, links).run();
     Ok(())
 }
 

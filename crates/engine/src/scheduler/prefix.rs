@@ -7,7 +7,7 @@
 use crate::llama::{AdapterId, Token};
 
 /// Fewest tokens that are worth a copy: it moves a slot's whole memory, which takes as long as computing about so many.
-const WORTH_A_COPY: usize = 64;
+pub(super) const WORTH_A_COPY: usize = 64;
 
 /// What a slot's memory holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,9 +26,14 @@ impl Held {
         if self.adapter != adapter {
             return 0;
         }
-        let most = prompt.len().saturating_sub(1);
-        self.tokens.iter().zip(&prompt[..most]).take_while(|(held, wanted)| held == wanted).count()
+        common(&self.tokens, prompt)
     }
+}
+
+/// How many tokens of a prompt others begin with, but for its last one.
+pub(super) fn common(tokens: &[Token], prompt: &[Token]) -> usize {
+    let most = prompt.len().saturating_sub(1);
+    tokens.iter().zip(&prompt[..most]).take_while(|(held, wanted)| held == wanted).count()
 }
 
 /// A slot for a request.

@@ -44,6 +44,23 @@ pub(crate) struct GenerateRequest {
 }
 
 impl GenerateRequest {
+    /// The same, asked for this many times. With a seed every answer gets its own, counted up as in vLLM.
+    pub(crate) fn times(self, answers: usize) -> Vec<Self> {
+        let answer = |index: usize| {
+            let seed = self.sampling.seed.map(|seed| seed.wrapping_add(index as u64));
+            let sampling = SamplingParams { seed, ..self.sampling.clone() };
+            // What the first one finds in memory is what the request did; the others find the first one's prompt.
+            let cached = if index == 0 { self.cached.clone() } else { CachedTokens::default() };
+            Self { sampling, cached, ..self.clone() }
+        };
+        (0..answers).map(answer).collect()
+    }
+
+    /// The name of what to compute with, if it is not the model as it is.
+    pub(super) fn adapter_name(&self) -> Option<&str> {
+        self.adapter.as_ref().map(|adapter| adapter.name())
+    }
+
     pub(super) fn adapter_id(&self) -> Option<AdapterId> {
         self.adapter.as_ref().map(|adapter| adapter.id())
     }
@@ -109,25 +126,40 @@ pub(crate) enum GenerateError {
 pub(crate) enum SubmitError {
     #[error("{0} requests wait already")]
     QueueFull(usize),
+    #[error("the request asks for {asked} answers at once, and no more than {most} may wait")]
+    TooMany { asked: usize, most: usize },
     #[error("the engine has stopped")]
     Stopped,
 }
 
-/// An answer under way. Dropping it frees its slot at the next token.
+/// A step of one of a request's answers, with its place among them.
+pub(crate) type Step = (usize, Result<Delta, GenerateError>);
+
+/// The answers of one request, under way. Dropping it frees their slots at the next token.
 #[derive(Debug)]
 pub(crate) struct Generation {
-    pub(super) deltas: mpsc::UnboundedReceiver<Result<Delta, GenerateError>>,
+    pub(super) steps: mpsc::UnboundedReceiver<Step>,
+    /// How many answers are not complete.
+    open: usize,
 }
 
 impl Generation {
-    /// An answer that comes from a test.
-    #[cfg(test)]
-    pub(crate) fn of(deltas: mpsc::UnboundedReceiver<Result<Delta, GenerateError>>) -> Self {
-        Self { deltas }
+    /// Answers whose steps come from here.
+    pub(crate) fn new(steps: mpsc::UnboundedReceiver<Step>, answers: usize) -> Self {
+        Self { steps, open: answers }
     }
 
-    /// The next step; none after one that finished or failed.
-    pub(crate) async fn next(&mut self) -> Option<Result<Delta, GenerateError>> {
-        self.deltas.recv().await
+    /// The next step of any of them; none when all are complete. A failure of one is the failure of all, and the last
+    /// that is told.
+    pub(crate) async fn next(&mut self) -> Option<Result<(usize, Delta), GenerateError>> {
+        if self.open == 0 {
+            return None;
+        }
+        let (answer, step) = self.steps.recv().await.unwrap_or((0, Err(GenerateError::Stopped)));
+        match &step {
+            Ok(delta) => self.open -= usize::from(delta.finish.is_some()),
+            Err(_) => self.open = 0,
+        }
+        Some(step.map(|delta| (answer, delta)))
     }
 }

@@ -5,13 +5,30 @@ use std::time::Instant;
 use remora_protocol::openai::{FinishReason, StopReason};
 use tokio::sync::mpsc;
 
-use super::request::{Delta, Finish, GenerateError, GenerateRequest, GeneratedToken};
+use super::request::{Delta, Finish, GenerateError, GenerateRequest, GeneratedToken, Step};
 use super::text::TextAssembler;
 use crate::llama::{AdapterId, Token, Vocabulary};
 use crate::sampling::{Limits, Sampler, Scratch, logprobs};
 
-/// Where deltas go; closed when the client is gone.
-pub(super) type Deltas = mpsc::UnboundedSender<Result<Delta, GenerateError>>;
+/// Where an answer's steps go.
+#[derive(Debug)]
+pub(super) struct Deltas {
+    pub(super) steps: mpsc::UnboundedSender<Step>,
+    /// The answer's place among those of its request.
+    pub(super) answer: usize,
+}
+
+impl Deltas {
+    /// Tells a step; nobody may be there any more.
+    pub(super) fn send(&self, delta: Result<Delta, GenerateError>) {
+        let _ = self.steps.send((self.answer, delta));
+    }
+
+    /// Whether the client is gone.
+    pub(super) fn is_closed(&self) -> bool {
+        self.steps.is_closed()
+    }
+}
 
 /// A request in the queue.
 #[derive(Debug)]

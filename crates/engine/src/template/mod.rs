@@ -103,10 +103,14 @@ impl ChatTemplate {
         self.thinking
     }
 
+    /// The control token that is this tag, if it is one.
+    pub(crate) fn mark(&self, tag: &str) -> Option<Token> {
+        self.marks.iter().find(|(text, _)| *text == tag).map(|(_, token)| *token)
+    }
+
     /// Control tokens that have to stand in the text of an answer that is read like this.
     pub(crate) fn shown(&self, reading: Reading) -> Vec<Token> {
-        let token = |mark| self.marks.iter().find(|(text, _)| *text == mark).map(|(_, token)| *token);
-        marks(reading.tools, reading.thinking).filter_map(token).collect()
+        marks(reading.tools, reading.thinking).filter_map(|tag| self.mark(tag)).collect()
     }
 
     /// Renders a conversation. Control tokens that stand in its text, and not in the template, come apart as text.

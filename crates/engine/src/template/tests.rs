@@ -149,7 +149,7 @@ fn variables_reach_the_template() {
 
 #[test]
 fn marks_that_are_control_tokens_are_shown_where_they_are_looked_for() {
-    let vocabulary = Vocabulary::of(&["a", "[TOOL_CALLS]"]);
+    let vocabulary = Vocabulary::of(&["a", "[TOOL_CALLS]"], &[]);
     let template = template("{{ '[TOOL_CALLS]' }}{{ m.content.split('</think>') }}");
     let template = ChatTemplate { marks: marks_in(&vocabulary), ..template };
     assert_eq!((template.tools(), template.thinking().is_some()), (Some(ToolFormat::Mistral), true));

@@ -368,3 +368,23 @@ mod gguf {
         file
     }
 }
+
+#[tokio::test]
+async fn metrics_tell_which_adapters_are_in_use() {
+    let engine = TestEngine::with(|config| config.slots = Some(1)).await;
+    load(&engine, "pirate", &pirate()).await;
+    let told = async |wanted: &str| {
+        let text = engine.get("/metrics").await.text().await.unwrap();
+        let lines: Vec<_> = text.lines().filter(|line| line.starts_with("vllm:lora_requests_info{")).collect();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        lines[0].starts_with(&format!("vllm:lora_requests_info{{max_lora=\"16\",{wanted}}} 1"))
+    };
+    assert!(told(r#"waiting_lora_adapters="",running_lora_adapters="""#).await);
+    let endless = json!({"model": "pirate", "stream": true, "ignore_eos": true, "max_tokens": 1500});
+    let first = engine.post(CHAT, &with(chat("hello"), endless.clone())).await;
+    let second = engine.post(CHAT, &with(chat("hello"), endless)).await;
+    let busy = r#"waiting_lora_adapters="pirate",running_lora_adapters="pirate""#;
+    wait_until(LIMIT, async || told(busy).await).await;
+    drop((first, second));
+    wait_until(LIMIT, async || told(r#"waiting_lora_adapters="",running_lora_adapters="""#).await).await;
+}

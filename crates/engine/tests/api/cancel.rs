@@ -1,3 +1,4 @@
+use futures::future::{join_all, select_all};
 use remora_testing::wait_until;
 use serde_json::json;
 
@@ -70,3 +71,37 @@ async fn a_stop_lets_answers_finish() {
     assert!(text.ends_with(b"data: [DONE]\n\n"));
     engine.running.wait().await.unwrap();
 }
+
+/// Resident memory of this process, which the engine is part of, in KiB.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[tokio::test]
+async fn streams_that_are_left_leave_no_trace() {
+    let engine = TestEngine::with(|config| config.slots = Some(4)).await;
+    let leave = async |count: usize| {
+        // As many again as there are slots, so that some leave while they wait.
+        for round in 0..count / 8 {
+            let request = with(endless(), json!({"stream": true, "temperature": 1, "n": 1 + round % 2}));
+            let post = || engine.post("/v1/chat/completions", &request);
+            let mut streams = join_all(std::iter::repeat_with(post).take(8)).await;
+            let (first, ..) = select_all(streams.iter_mut().map(|stream| Box::pin(stream.chunk()))).await;
+            assert!(first.unwrap().is_some());
+        }
+        for gauge in ["vllm:num_requests_running", "vllm:num_requests_waiting"] {
+            wait_until(LIMIT, async || engine.metric(gauge).await == 0).await;
+        }
+        resident_kib()
+    };
+    let warm = leave(160).await;
+    let after = leave(STREAMS).await;
+    assert!(after < warm + 16 * 1024, "{warm} KiB before, {after} KiB after {STREAMS} streams");
+    let answer = engine.ask("/v1/chat/completions", &chat("hello")).await;
+    assert_eq!(answer["choices"][0]["finish_reason"], "stop", "every slot is free for others");
+}
+
+/// 10,000 of them show no more growth than these.
+const STREAMS: usize = 480;

@@ -104,25 +104,19 @@ async fn bodies_of_the_wrong_shape_are_refused() {
 #[tokio::test]
 async fn what_is_not_done_yet_is_refused_rather_than_ignored() {
     let engine = TestEngine::start().await;
-    let tool = json!({"type": "function", "function": {"name": "read", "parameters": {}}});
-    let fields = [
-        json!({"n": 2}),
-        json!({"tools": [tool], "tool_choice": "required"}),
-        json!({"tools": [tool], "tool_choice": {"type": "function", "function": {"name": "read"}}}),
-        json!({"echo": true}),
-    ];
+    let fields = [json!({"n": 2}), json!({"n": 129}), json!({"n": 0}), json!({"prompt_logprobs": 1})];
     let requests = fields.into_iter().map(|fields| with(chat("hello"), fields)).collect();
     insta::assert_snapshot!(refusals(&engine, "/v1/chat/completions", requests).await, @r#"
-    "BadRequestError" "n" "n greater than 1 is not supported yet by this engine. (parameter=n)"
-    "BadRequestError" "tool_choice" "tool_choice 'required' is not supported yet by this engine. (parameter=tool_choice)"
-    "BadRequestError" "tool_choice" "A named tool_choice is not supported yet by this engine. (parameter=tool_choice)"
-    "BadRequestError" "echo" "echo is not supported yet by this engine. (parameter=echo)"
+    "BadRequestError" null "n must be 1 when using greedy sampling, got 2."
+    "BadRequestError" null "n must be at most 128, got 129."
+    "BadRequestError" null "n must be at least 1, got 0."
+    "BadRequestError" "prompt_logprobs" "prompt_logprobs is not supported yet by this engine. (parameter=prompt_logprobs)"
     "#);
     let base = json!({"prompt": "hello"});
     let fields = [
-        json!({"prompt": ["a", "b"]}),
         json!({"best_of": 2}),
-        json!({"echo": true}),
+        json!({"echo": true, "logprobs": 1}),
+        json!({"prompt": ["a", "b"], "max_tokens": 0}),
         json!({"suffix": "x"}),
         json!({"prompt_logprobs": 1}),
         json!({"prompt": ""}),
@@ -132,9 +126,9 @@ async fn what_is_not_done_yet_is_refused_rather_than_ignored() {
     ];
     let requests = fields.into_iter().map(|fields| with(base.clone(), fields)).collect();
     insta::assert_snapshot!(refusals(&engine, "/v1/completions", requests).await, @r#"
-    "BadRequestError" "prompt" "More than one prompt in a request is not supported yet by this engine. (parameter=prompt)"
     "BadRequestError" "best_of" "best_of greater than 1 is not supported yet by this engine. (parameter=best_of)"
-    "BadRequestError" "echo" "echo is not supported yet by this engine. (parameter=echo)"
+    "BadRequestError" "echo" "echo with logprobs is not supported yet by this engine. (parameter=echo)"
+    "BadRequestError" "max_tokens" "max_tokens must be at least 1, got 0. (parameter=max_tokens, value=0)"
     "BadRequestError" "suffix" "suffix is not supported yet by this engine. (parameter=suffix)"
     "BadRequestError" "prompt_logprobs" "prompt_logprobs is not supported yet by this engine. (parameter=prompt_logprobs)"
     "BadRequestError" "prompt" "Either prompt or prompt_embeds must be provided and non-empty. (parameter=prompt)"

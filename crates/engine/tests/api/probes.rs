@@ -56,13 +56,41 @@ async fn what_cannot_be_loaded_ends_the_process_with_its_reason() {
         (folder.path().join("none.gguf"), "no model file at"),
         (folder.path().to_owned(), "is a folder"),
         (file("text.gguf", b"hello, I am a text"), "is not a GGUF file"),
-        (file("cut.gguf", &demo[..demo.len() / 2]), "cannot load"),
-        (file("lies.gguf", b"GGUF\x03\0\0\0\xff\xff\xff\xff\xff\xff\xff\x7f\0\0\0\0\0\0\0\0"), "cannot load"),
+        (file("cut.gguf", &demo[..demo.len() / 2]), "cut.gguf is not usable: the file is cut short: tensor blk."),
+        (
+            file("lies.gguf", b"GGUF\x03\0\0\0\xff\xff\xff\xff\xff\xff\xff\x7f\0\0\0\0\0\0\0\0"),
+            "more than any model has",
+        ),
     ] {
         let engine = TestEngine::loading(EngineConfig::new(path)).await;
         let error = engine.running.wait().await.unwrap_err().to_string();
         assert!(error.contains(reason), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_gpu_is_not_promised_by_a_program_that_cannot_use_one() {
+    let listener = remora_service::Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let mut config = EngineConfig::new(crate::support::demo_model());
+    config.gpu_layers = Some("all".parse().unwrap());
+    let refused = remora_engine::service(listener, config).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(refused.contains("--features cuda, vulkan, metal or rocm"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_smaller_cache_and_other_steps_answer_too() {
+    let engine = TestEngine::with(|config| {
+        config.kv_type = remora_engine::KvType::Q8_0;
+        config.batch = 16;
+        config.threads = Some(1);
+    })
+    .await;
+    let usual = TestEngine::start().await;
+    let ask =
+        async |engine: &TestEngine| engine.ask("/v1/chat/completions", &chat("What is the capital of France?")).await;
+    let (small, usual) = (ask(&engine).await, ask(&usual).await);
+    assert_eq!(small["usage"]["prompt_tokens"], usual["usage"]["prompt_tokens"]);
+    assert!(!small["choices"][0]["message"]["content"].as_str().unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -121,6 +149,7 @@ async fn metrics_have_vllm_s_names() {
     vllm:inter_token_latency_seconds_count
     vllm:iteration_tokens_total_count
     vllm:kv_cache_usage_perc
+    vllm:lora_requests_info
     vllm:num_preemptions_total
     vllm:num_requests_running
     vllm:num_requests_waiting

@@ -3,6 +3,7 @@
 //! All are alike: the body is collected, its `model` read, an engine chosen, and the bytes sent on. Answers come back
 //! as the engine sends them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -12,15 +13,16 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderMap;
 use remora_protocol::openai;
-use remora_service::{Allowance, ApiError, Caller, RequestId};
+use remora_service::{Allowance, ApiError, CallSpan, Caller, RequestId, RequestSpan};
 use remora_types::ModelId;
 use remora_types::error::ErrorBody;
 use serde::Deserialize;
 use utoipa::IntoResponses;
 
 use super::error::Failure;
-use super::meter::Metered;
+use super::meter::Meters;
 use crate::body::{ModelField, Pieces, collect};
+use crate::directory::Ticket;
 use crate::endpoint::Endpoint;
 use crate::hold::kept_alive;
 use crate::state::GatewayState;
@@ -124,7 +126,8 @@ async fn pass(
 ) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
     let caller = head.extensions.get::<Caller>().cloned();
-    let asked = Question { state: state.clone(), endpoint, id: id.clone(), headers: head.headers, caller };
+    let span = head.extensions.get::<RequestSpan>().cloned();
+    let asked = Question { state: state.clone(), endpoint, id: id.clone(), headers: head.headers, caller, span };
     match asked.first_answer(body).await {
         Ok(First::Answer(response)) => Ok(response),
         Ok(First::Wait(body, model, failure)) => {
@@ -149,6 +152,8 @@ pub(super) struct Question {
     /// The client's, of which engines see a few.
     pub(super) headers: HeaderMap,
     pub(super) caller: Option<Caller>,
+    /// Where traces are sent.
+    pub(super) span: Option<RequestSpan>,
 }
 
 /// What the first try brought.
@@ -198,12 +203,47 @@ impl Question {
         let named = model.name() == Some(real);
         let body = if named { Pieces::whole(body.clone()) } else { model.replaced(body, real) };
         let length = body.len();
-        let request = Forwarded { endpoint: self.endpoint, headers: &self.headers, body, id: &self.id };
+        let call = self.span.as_ref().map(|span| self.call(span, &ticket));
+        let headers = match &call {
+            Some(call) => Cow::Owned(with_trace(&self.headers, call)),
+            None => Cow::Borrowed(&self.headers),
+        };
+        let request = Forwarded { endpoint: self.endpoint, headers: &headers, body, id: &self.id };
+        let meters = self.meters(&ticket, length, call);
         let answer = forward(request, ticket, self.state.patience()).await?;
-        Ok(match self.allowance() {
-            Some(allowance) => answer.map(|body| Body::new(Metered::new(body, allowance.clone(), length))),
+        Ok(match meters {
+            Some(meters) => meters.follow(answer),
             None => answer,
         })
+    }
+
+    /// What an answer is counted with; none where nothing is generated.
+    fn meters(&self, ticket: &Ticket, request_bytes: usize, call: Option<CallSpan>) -> Option<Meters> {
+        if !self.endpoint.is_counted() {
+            return None;
+        }
+        Some(Meters {
+            account: self.state.usage().account(self.caller.as_ref()?.who(), ticket.model()),
+            allowance: self.allowance().cloned(),
+            pace: ticket.pace(),
+            started: ticket.drawn(),
+            request_bytes,
+            call,
+        })
+    }
+
+    /// The span of a call to an engine, with what OpenTelemetry calls these things.
+    fn call(&self, span: &RequestSpan, ticket: &Ticket) -> CallSpan {
+        let model = ticket.model().to_string();
+        if let Some(caller) = &self.caller {
+            span.set("enduser.id", caller.who().to_string());
+        }
+        let operation = self.endpoint.operation();
+        let mut call = span.call(format!("{operation} {model}"));
+        call.set("gen_ai.operation.name", operation);
+        call.set("gen_ai.request.model", model);
+        call.set("remora.engine", ticket.engine());
+        call
     }
 
     /// Tries again whenever that may help, as long as requests may wait.
@@ -240,6 +280,13 @@ impl Question {
         }
         error
     }
+}
+
+/// The headers with the call's own trace context.
+fn with_trace(headers: &HeaderMap, call: &CallSpan) -> HeaderMap {
+    let mut headers = headers.clone();
+    headers.insert("traceparent", call.traceparent());
+    headers
 }
 
 /// Whether a body asks for a stream; asked only of requests that wait.

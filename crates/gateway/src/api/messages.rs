@@ -21,7 +21,7 @@ use remora_protocol::anthropic::{
     Asked, ChatOptions, CountTokensRequest, CountTokensResponse, ErrorBody, Failure, InlineSystem, Message,
     MessageStream, MessagesRequest, answer,
 };
-use remora_service::{ApiError, Caller, RequestId};
+use remora_service::{ApiError, Caller, RequestId, RequestSpan};
 use serde_json::Value;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
@@ -78,6 +78,12 @@ pub(super) async fn count_tokens(
     let counted: Value = serde_json::from_slice(&body).map_err(ApiError::internal)?;
     let missing = || ApiError::internal("the engine's answer to /tokenize holds no count");
     Ok(Json(CountTokensResponse { input_tokens: counted["count"].as_u64().ok_or_else(missing)? }))
+}
+
+/// What this is, for whoever opens it; Claude Code sends it a HEAD before its first request.
+#[utoipa::path(get, path = "/", tag = "messages", responses((status = 200, body = String)))]
+pub(super) async fn root() -> &'static str {
+    "Remora. OpenAI's API: /v1/chat/completions. Anthropic's: /v1/messages. Models: /v1/models. All of it: /docs\n"
 }
 
 /// Claude Code asks whether anybody is there.
@@ -140,7 +146,8 @@ fn options() -> ChatOptions {
 
 fn question(state: GatewayState, endpoint: Endpoint, id: RequestId, extensions: &http::Extensions) -> Question {
     // None of the client's headers are the engine's business: the request is the gateway's own.
-    Question { state, endpoint, id, headers: HeaderMap::new(), caller: extensions.get::<Caller>().cloned() }
+    let (caller, span) = (extensions.get::<Caller>().cloned(), extensions.get::<RequestSpan>().cloned());
+    Question { state, endpoint, id, headers: HeaderMap::new(), caller, span }
 }
 
 fn encoded(request: &impl serde::Serialize) -> Bytes {

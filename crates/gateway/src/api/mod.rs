@@ -8,6 +8,7 @@ mod messages;
 mod meter;
 mod models;
 mod status;
+mod usage;
 
 use remora_service::{Access, Role, Routes, ServiceName, Services};
 use utoipa_axum::routes;
@@ -33,8 +34,10 @@ pub(crate) fn routes() -> Routes<GatewayState> {
         .route(usable, routes!(messages::messages))
         .route(usable, routes!(messages::stream))
         .route(usable, routes!(messages::count_tokens))
+        .route(usable, routes!(messages::root))
         .route(usable, routes!(messages::hello))
         .route(usable, routes!(status::status))
+        .route(usable, routes!(usage::usage))
         .route(administrable, routes!(keys::create, keys::list))
         .route(administrable, routes!(keys::revoke))
 }

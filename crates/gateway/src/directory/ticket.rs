@@ -11,7 +11,7 @@ use remora_types::engines::Capability;
 
 use super::error::LookupError;
 use super::table::{Offer, Table};
-use crate::metrics::Outcome;
+use crate::metrics::{Outcome, Pace};
 use crate::upstream::Upstream;
 
 /// Counts a request as one that its engine is busy with, from the choice to the answer's last byte or the loss of the
@@ -47,6 +47,16 @@ impl Ticket {
     /// The model's own name.
     pub(crate) fn model(&self) -> &ModelId {
         &self.offer.model
+    }
+
+    /// How fast the model's streamed answers come.
+    pub(crate) fn pace(&self) -> Pace {
+        self.offer.meter.pace.clone()
+    }
+
+    /// When the engine was chosen.
+    pub(crate) fn drawn(&self) -> Instant {
+        self.drawn
     }
 
     /// The engine's id.

@@ -28,7 +28,11 @@ impl WithKeys {
         let identity = Identity::new(&identity).unwrap().of_service(ServiceName::Gateway).await.unwrap();
         let engine = FakeEngine::start().await;
         let aliases = [("quick".parse().unwrap(), MODEL.parse().unwrap())].into();
-        let config = remora_gateway::Config { aliases, ..config(&[&engine.address()]) };
+        let config = remora_gateway::Config {
+            aliases,
+            usage_file: Some(folder.path().join("usage.sqlite")),
+            ..config(&[&engine.address()])
+        };
         Self { gateway: Gateway::started_as(config, &identity).await, engine, _folder: folder }
     }
 
@@ -129,4 +133,36 @@ async fn a_clients_key_never_reaches_the_engine() {
         let headers = format!("{:?}", received.headers);
         assert!(!headers.contains(&key) && !headers.contains("x-remora"), "{headers}");
     }
+}
+
+#[tokio::test]
+async fn usage_is_told_by_caller_and_everybody_sees_their_own() {
+    let it = WithKeys::start().await;
+    let cline = it.key(&json!({"name": "cline", "role": "use"})).await;
+    for model in [MODEL, "quick"] {
+        assert_eq!(it.chat(&cline, model).await.status, 200);
+    }
+    let streamed = it.gateway.request("/v1/chat/completions", chat(MODEL, true));
+    assert_eq!(it.gateway.send(streamed).await.status, 200);
+
+    let report = it.gateway.get("/v1/usage?by=caller,model").await.json();
+    let told: Vec<_> = report["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (&row["caller"], &row["model"], &row["requests"]))
+        .collect();
+    assert_eq!(told, [(&json!("key cline"), &json!(MODEL), &json!(2)), (&json!("local"), &json!(MODEL), &json!(1))]);
+    assert_eq!(report["total"]["requests"], 3);
+    assert!(report["rows"][0]["prompt_tokens"].as_u64().unwrap() > 0, "{report}");
+    assert_eq!((&report["rows"][0]["estimated"], &report["truncated"]), (&json!(0), &json!(false)));
+
+    let own = it.get(&cline, "/v1/usage").await.json();
+    assert_eq!((&own["caller"], &own["total"]["requests"]), (&json!("key cline"), &json!(2)));
+    let other = it.get(&cline, "/v1/usage?caller=local").await;
+    assert_eq!(other.failure(), (403, "role_required".to_owned()));
+    assert_eq!(it.gateway.get("/v1/usage?by=weekday").await.failure().0, 400);
+    let line = r#"remora_gateway_tokens_total{caller="key cline",model="fake-model",kind="Completion"}"#;
+    assert!(it.gateway.metric(line).await.unwrap() > 0.0);
+    assert!(it.gateway.metric("remora_gateway_time_to_first_token_seconds_count").await.unwrap() >= 1.0);
 }

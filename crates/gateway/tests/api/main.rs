@@ -13,3 +13,4 @@ mod refusals;
 mod registry;
 mod streaming;
 mod support;
+mod traces;

@@ -71,3 +71,37 @@ async fn adapters_that_come_and_go_are_seen() {
     engine.set(|b| drop(b.models.pop()));
     remora_testing::wait_until(crate::support::SOON, async || gateway.chat("lint").await.status == 404).await;
 }
+
+#[tokio::test]
+async fn clients_of_anthropics_api_get_its_shape() {
+    let (_first, _second, gateway) = two().await;
+    let ask = async |path: &str| {
+        let request = gateway.client.get(format!("{}{path}", gateway.url)).header("anthropic-version", "2023-06-01");
+        gateway.send(request).await
+    };
+    let list = ask("/v1/models?limit=1000").await.json();
+    let ids: Vec<_> = list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["fake-model", "lint", "Qwen/Qwen3-0.6B", "agent", "nick"]);
+    assert_eq!(
+        (&list["has_more"], &list["first_id"], &list["last_id"]),
+        (&json!(false), &json!(ids[0]), &json!("nick"))
+    );
+    let one = ask("/v1/models/Qwen%2FQwen3-0.6B").await.json();
+    assert_eq!((&one["type"], &one["max_input_tokens"]), (&json!("model"), &json!(2048)));
+    let unknown = ask("/v1/models/nobody").await;
+    assert_eq!(unknown.status, 404);
+    assert_eq!(
+        (&unknown.json()["type"], &unknown.json()["error"]["type"]),
+        (&json!("error"), &json!("not_found_error"))
+    );
+}
+
+#[tokio::test]
+async fn whoever_looks_finds_somebody_there() {
+    let engine = FakeEngine::start().await;
+    let gateway = Gateway::before(&engine.address()).await;
+    for path in ["/", "/api/hello"] {
+        let answer = gateway.send(gateway.client.head(format!("{}{path}", gateway.url))).await;
+        assert_eq!((answer.status.as_u16(), answer.body.len()), (200, 0), "{path}");
+    }
+}

@@ -71,7 +71,7 @@ pub struct ChatRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub chat_template_kwargs: Option<Map<String, Value>>,
-    /// Repeats the last message before the answer.
+    /// Repeats the last message, if it is the assistant's, before the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub echo: Option<bool>,
     /// How tokens are chosen.
@@ -105,7 +105,7 @@ pub struct ChatCompletion {
     pub created: u64,
     /// The model's first served name.
     pub model: String,
-    /// One choice.
+    /// As many as `n` says.
     pub choices: Vec<ChatChoice>,
     /// Always null.
     #[serde(default)]
@@ -142,7 +142,7 @@ pub struct ChatCompletion {
 /// One answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ChatChoice {
-    /// 0.
+    /// The answer's place, from 0.
     pub index: u32,
     /// The assistant's message.
     pub message: ChatReply,
@@ -208,7 +208,7 @@ pub struct ChatChunk {
     pub created: u64,
     /// The model's first served name.
     pub model: String,
-    /// One choice; none in the usage chunk.
+    /// One choice, or, in the usage chunk, none.
     pub choices: Vec<ChatChunkChoice>,
     /// With `stream_options`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -227,7 +227,7 @@ pub struct ChatChunk {
 /// What a chunk adds to the answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ChatChunkChoice {
-    /// 0.
+    /// The answer's place, from 0.
     pub index: u32,
     /// The addition.
     pub delta: ChatDelta,

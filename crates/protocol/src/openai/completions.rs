@@ -23,7 +23,7 @@ pub struct CompletionRequest {
     /// What the stream tells beside its tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_options: Option<StreamOptions>,
-    /// Most tokens to generate. Default 16.
+    /// Most tokens to generate. Default 16; 0 with `echo` gives the prompt alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<i64>,
     /// Returns log probabilities, with this many candidates per token; at most 20.
@@ -79,7 +79,7 @@ pub struct Completion {
     pub created: u64,
     /// The model's first served name.
     pub model: String,
-    /// One choice.
+    /// As many as `n` says, for each prompt in turn.
     pub choices: Vec<CompletionChoice>,
     /// Always null.
     #[serde(default)]
@@ -106,7 +106,7 @@ pub struct Completion {
 /// One answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CompletionChoice {
-    /// 0.
+    /// The answer's place, from 0.
     pub index: u32,
     /// The text.
     pub text: String,
@@ -143,7 +143,7 @@ pub struct CompletionChunk {
     pub created: u64,
     /// The model's first served name.
     pub model: String,
-    /// One choice; none in the usage chunk.
+    /// One choice, or, in the usage chunk, none.
     pub choices: Vec<CompletionChunkChoice>,
     /// With `stream_options`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -156,7 +156,7 @@ pub struct CompletionChunk {
 /// What a chunk adds to the answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CompletionChunkChoice {
-    /// 0.
+    /// The answer's place, from 0.
     pub index: u32,
     /// Further text.
     pub text: String,

@@ -2,10 +2,12 @@
 
 mod chat;
 mod completions;
+mod embeddings;
 mod error;
 mod logprobs;
 mod message;
 mod models;
+mod responses;
 mod shared;
 mod tokenize;
 
@@ -13,10 +15,16 @@ pub use chat::{ChatChoice, ChatChunk, ChatChunkChoice, ChatCompletion, ChatDelta
 pub use completions::{
     Completion, CompletionChoice, CompletionChunk, CompletionChunkChoice, CompletionRequest, Prompt,
 };
+pub use embeddings::{Embedding, EmbeddingRequest, EmbeddingResponse, EmbeddingVector, EncodingFormat};
 pub use error::{BodyError, ErrorBody, ErrorDetail, RequestBody, parse_body};
 pub use logprobs::{ChatLogprobs, CompletionLogprobs, TokenLogprob, TopLogprob};
 pub use message::{ChatMessage, ContentPart, FunctionCall, FunctionDelta, MessageContent, ToolCall, ToolCallDelta};
 pub use models::{ModelCard, ModelList, ModelPermission};
+pub use responses::{
+    ContentPiece, InputItem, InputTokensDetails, InvalidResponses, OutputItem, OutputText, OutputTokensDetails,
+    ReasoningText, Response, ResponseEvent, ResponseEventKind, ResponseStatus, ResponseUsage, ResponsesInput,
+    ResponsesReasoning, ResponsesRequest, TextConfig,
+};
 pub use shared::{
     CompletionTokensDetails, FinishReason, PromptTokensDetails, ResponseFormat, SamplingFields, Stop, StopReason,
     StreamOptions, StreamUsage, Usage,

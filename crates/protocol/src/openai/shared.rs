@@ -58,7 +58,7 @@ pub struct SamplingFields {
     /// Leaves special tokens out of the text. Default true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skip_special_tokens: Option<bool>,
-    /// How many answers; 1.
+    /// How many answers to each prompt; at most 128. Default 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub n: Option<i64>,
     /// Returns the ids of prompt and answer.

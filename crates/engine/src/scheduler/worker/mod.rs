@@ -15,8 +15,9 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::adapters::HeldAdapter;
+use super::embedding::EmbedJob;
 use super::prefix::{self, Choice, Held};
-use super::request::GenerateError;
+use super::request::{GenerateError, GenerateRequest};
 use super::running::{Job, Running};
 use crate::llama::{AdapterId, AdapterLoadError, Context, ContextError, ContextSize, Row, Vocabulary};
 use crate::metrics::{Answered, Metrics};
@@ -79,8 +80,10 @@ impl Decoder for Context<'_> {
 /// What the thread is asked to do.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Generate an answer.
-    Generate(Box<Job>),
+    /// Generate the answers of a request.
+    Generate(Vec<Job>),
+    /// Make vectors of texts, where the model is made for it.
+    Embed(Box<EmbedJob>),
     /// Load an adapter, which is handed back when it is in.
     Load { adapter: HeldAdapter, gguf: Vec<u8>, answer: oneshot::Sender<Result<HeldAdapter, AdapterLoadError>> },
     /// Free an adapter that nobody holds any more, and then drop the sender.
@@ -164,7 +167,12 @@ impl<'a, D: Decoder> Worker<'a, D> {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Generate(job) => self.queue.push_back(*job),
+            Command::Generate(jobs) => self.queue.extend(jobs),
+            // Its route keeps it away from a model that generates; unheard, it ends as if the engine had stopped.
+            Command::Embed(job) => {
+                self.links.waiting.fetch_sub(1, Ordering::Relaxed);
+                drop(job);
+            }
             Command::Load { adapter, gguf, answer } => {
                 let loaded = self.decoder.load_adapter(adapter.id(), &gguf).map(|()| adapter);
                 // Whoever asked may be gone; the adapter, dropped unheard, then asks to be freed.
@@ -200,10 +208,16 @@ impl<'a, D: Decoder> Worker<'a, D> {
 
     /// Gives free slots to those who wait longest.
     fn admit(&mut self) {
-        while let Some(job) = self.queue.front() {
+        let mut place = 0;
+        // There are no more free slots than that, so nobody further back can get one now.
+        while let Some(job) = self.queue.get(place).filter(|_| place < self.slots.len()) {
             let slots: Vec<_> = self.held.iter().zip(&self.slots).map(|(held, slot)| (held, slot.is_none())).collect();
             let Some(choice) = prefix::choose(&slots, &job.request.prompt, job.request.adapter_id()) else { return };
-            let Some(job) = self.queue.pop_front() else { return };
+            if self.is_being_computed(&job.request, choice.keep) {
+                place += 1;
+                continue;
+            }
+            let Some(job) = self.queue.remove(place) else { return };
             self.links.waiting.fetch_sub(1, Ordering::Relaxed);
             let known = self.make_room(choice, job.request.adapter_id());
             job.request.cached.set(known);
@@ -212,6 +226,16 @@ impl<'a, D: Decoder> Worker<'a, D> {
             self.slots[choice.slot] = Some(Running::new(job, known, now));
             self.order.push(number(choice.slot));
         }
+    }
+
+    /// Whether much more of a prompt than is known is being computed for another request. It waits for that and takes a
+    /// copy: so the prompt of a request for several answers, and one that several clients send, is computed once.
+    fn is_being_computed(&self, request: &GenerateRequest, known: usize) -> bool {
+        self.slots.iter().flatten().any(|running| {
+            !running.is_decoding()
+                && running.adapter() == request.adapter_id()
+                && prefix::common(&running.request.prompt, &request.prompt) >= known + prefix::WORTH_A_COPY
+        })
     }
 
     /// Prepares a slot's memory for a request, and tells how many of the prompt's tokens are in it.
@@ -304,7 +328,7 @@ impl<'a, D: Decoder> Worker<'a, D> {
         let Some(running) = self.slots[slot].as_mut() else { return };
         let Some(delta) = running.advance(self.decoder.scores(row), self.vocabulary, &mut self.scratch) else {
             tracing::error!("the model gave no usable scores");
-            let _ = running.deltas.send(Err(GenerateError::Failed));
+            running.deltas.send(Err(GenerateError::Failed));
             self.release(slot);
             return;
         };
@@ -314,7 +338,7 @@ impl<'a, D: Decoder> Worker<'a, D> {
         running.times.last_token = Some(now);
         let reason = delta.finish.as_ref().map(|finish| finish.reason);
         // A client that is gone is found by `reap` before the next step.
-        let _ = running.deltas.send(Ok(delta));
+        running.deltas.send(Ok(delta));
         if let Some(reason) = reason {
             self.finished(slot, reason);
         }
@@ -355,7 +379,7 @@ impl<'a, D: Decoder> Worker<'a, D> {
     fn fail(&mut self, rows: &[Row]) {
         for slot in rows.iter().map(|row| row.slot as usize) {
             if let Some(running) = &self.slots[slot] {
-                let _ = running.deltas.send(Err(GenerateError::Failed));
+                running.deltas.send(Err(GenerateError::Failed));
                 self.release(slot);
                 self.forget(slot);
             }
@@ -373,6 +397,9 @@ impl<'a, D: Decoder> Worker<'a, D> {
         #[expect(clippy::cast_precision_loss, reason = "a share needs no more digits")]
         let share = used as f64 / self.context_tokens as f64;
         self.links.metrics.occupancy(self.order.len(), self.queue.len(), share);
+        let running = self.slots.iter().flatten().filter_map(|running| running.request.adapter_name());
+        let waiting = self.queue.iter().filter_map(|job| job.request.adapter_name());
+        self.links.metrics.adapters(running.collect(), waiting.collect());
     }
 }
 

@@ -6,6 +6,7 @@ use remora_protocol::openai::StopReason;
 
 use super::*;
 use crate::sampling::SamplingParams;
+use crate::scheduler::running::Deltas;
 use crate::scheduler::{CachedTokens, Finish, GenerateRequest, Generation};
 
 /// Answers `a b c d` and the end, whatever is asked; fails at the steps it is told to.
@@ -107,19 +108,19 @@ fn run(requests: Vec<GenerateRequest>, batch: usize, fail_at: Option<usize>) -> 
         batches: Arc::default(),
         freed: Arc::default(),
     };
-    let vocabulary = Vocabulary::of(&TEXTS);
+    let vocabulary = Vocabulary::of(&TEXTS, &[]);
     let (jobs, received) = mpsc::unbounded_channel();
     let waiting = Arc::new(AtomicUsize::new(requests.len()));
     let generations: Vec<Generation> = requests
         .into_iter()
         .map(|request| {
-            let (deltas, received) = mpsc::unbounded_channel();
-            jobs.send(Command::Generate(Box::new(Job { request, deltas, arrived: Instant::now() }))).unwrap();
-            Generation { deltas: received }
+            let (job, generation) = job(request);
+            jobs.send(Command::Generate(vec![job])).unwrap();
+            generation
         })
         .collect();
     drop(jobs);
-    let size = ContextSize { slots: 2, tokens_per_slot: 64, batch: 8, threads: 1 };
+    let size = ContextSize { slots: 2, tokens_per_slot: 64, batch: 8 };
     let links = Links {
         commands: received,
         waiting: waiting.clone(),
@@ -133,9 +134,16 @@ fn run(requests: Vec<GenerateRequest>, batch: usize, fail_at: Option<usize>) -> 
     Outcome { steps, cleared, answers }
 }
 
+/// A request for one answer, and where it comes out.
+fn job(request: GenerateRequest) -> (Job, Generation) {
+    let (steps, received) = mpsc::unbounded_channel();
+    let job = Job { request, deltas: Deltas { steps, answer: 0 }, arrived: Instant::now() };
+    (job, Generation::new(received, 1))
+}
+
 fn whole(mut generation: Generation) -> Answer {
     let mut text = String::new();
-    while let Some(delta) = generation.deltas.blocking_recv() {
+    while let Some((_, delta)) = generation.steps.blocking_recv() {
         let delta = delta?;
         text.push_str(&delta.text);
         if let Some(finish) = delta.finish {
@@ -180,6 +188,34 @@ fn long_prompts_are_cut_into_steps_and_do_not_hold_up_answers() {
 }
 
 #[test]
+fn several_answers_count_the_seed_up() {
+    let seeds = |seed| {
+        let sampling = SamplingParams { seed, ..SamplingParams::default() };
+        let answers = GenerateRequest { sampling, ..request(1) }.times(3);
+        answers.into_iter().map(|answer| answer.sampling.seed).collect::<Vec<_>>()
+    };
+    assert_eq!(seeds(Some(7)), [Some(7), Some(8), Some(9)]);
+    assert_eq!(seeds(Some(u64::MAX)), [Some(u64::MAX), Some(0), Some(1)]);
+    assert_eq!(seeds(None), [None; 3]);
+}
+
+#[test]
+fn a_prompt_that_is_being_computed_is_waited_for() {
+    let long = |last| {
+        let prompt = (0..100).map(|_| 0).chain([last]).collect();
+        GenerateRequest { prompt, ..request(1) }
+    };
+    let outcome = run(vec![long(0), long(1), request(1)], 40, None);
+    let rows = outcome.steps.concat();
+    assert_eq!(rows.iter().filter(|row| row.position < 100).count(), 100 + 1 + 4, "its own four are the short one's");
+    assert_eq!(outcome.answers[0], ended("abcd", FinishReason::Stop, None));
+    assert_eq!(outcome.answers[1], ended("bcd", FinishReason::Stop, None));
+    assert_eq!(outcome.answers[2], ended("abcd", FinishReason::Stop, None), "who need not wait goes ahead");
+    let second = rows.iter().find(|row| row.slot == 1).unwrap();
+    assert_eq!(second.position, 0, "in the slot that is free meanwhile");
+}
+
+#[test]
 fn a_step_that_fails_breaks_off_what_was_in_it_and_nothing_else() {
     let outcome = run(vec![request(1), request(1), request(1)], 8, Some(3));
     assert_eq!(outcome.answers[..2], [Err(GenerateError::Failed), Err(GenerateError::Failed)]);
@@ -188,10 +224,10 @@ fn a_step_that_fails_breaks_off_what_was_in_it_and_nothing_else() {
 
 #[test]
 fn those_who_left_while_waiting_are_passed_over() {
-    let (deltas, received) = mpsc::unbounded_channel();
+    let (job, generation) = job(request(1));
     let (jobs, jobs_received) = mpsc::unbounded_channel();
-    drop(received);
-    jobs.send(Command::Generate(Box::new(Job { request: request(1), deltas, arrived: Instant::now() }))).unwrap();
+    drop(generation);
+    jobs.send(Command::Generate(vec![job])).unwrap();
     drop(jobs);
     let steps = Arc::new(Mutex::default());
     let script = Script {
@@ -210,8 +246,8 @@ fn those_who_left_while_waiting_are_passed_over() {
         abandon: Arc::default(),
         metrics: Arc::new(Metrics::new()),
     };
-    let size = ContextSize { slots: 2, tokens_per_slot: 64, batch: 8, threads: 1 };
-    Worker::new(script, &Vocabulary::of(&TEXTS), size, links).run();
+    let size = ContextSize { slots: 2, tokens_per_slot: 64, batch: 8 };
+    Worker::new(script, &Vocabulary::of(&TEXTS, &[]), size, links).run();
     assert_eq!((waiting.load(Ordering::Relaxed), steps.lock().unwrap().len()), (0, 0));
 }
 
@@ -228,15 +264,13 @@ fn a_batch_is_for_one_adapter_which_is_freed_when_nobody_holds_it() {
         freed: freed.clone(),
     };
     let (commands, received) = mpsc::unbounded_channel();
-    let (adapter, told) = HeldAdapter::new(AdapterId(7), &commands);
+    let (adapter, told) = HeldAdapter::new(AdapterId(7), "seven", &commands);
     let adapter = Arc::new(adapter);
     let mut answers = Vec::new();
     for adapter in [None, Some(adapter)] {
-        let (deltas, received) = mpsc::unbounded_channel();
-        answers.push(Generation { deltas: received });
-        let request = GenerateRequest { adapter, ..request(1) };
-        let job = Job { request, deltas, arrived: Instant::now() };
-        commands.send(Command::Generate(Box::new(job))).unwrap();
+        let (job, generation) = job(GenerateRequest { adapter, ..request(1) });
+        answers.push(generation);
+        commands.send(Command::Generate(vec![job])).unwrap();
     }
     let links = Links {
         commands: received,
@@ -245,8 +279,8 @@ fn a_batch_is_for_one_adapter_which_is_freed_when_nobody_holds_it() {
         metrics: Arc::new(Metrics::new()),
     };
     let worker = std::thread::spawn(move || {
-        let size = ContextSize { slots: 2, tokens_per_slot: 64, batch: 8, threads: 1 };
-        Worker::new(script, &Vocabulary::of(&TEXTS), size, links).run();
+        let size = ContextSize { slots: 2, tokens_per_slot: 64, batch: 8 };
+        Worker::new(script, &Vocabulary::of(&TEXTS, &[]), size, links).run();
     });
     for answer in answers {
         assert_eq!(whole(answer), ended("abcd", FinishReason::Stop, None));

@@ -60,7 +60,7 @@ pub(crate) fn listed(id: &str, address: &EngineAddress) -> EngineConfig {
 pub(crate) fn config(engines: &[&EngineAddress]) -> Config {
     let engines = engines.iter().enumerate().map(|(index, address)| listed(&format!("e{index}"), address)).collect();
     // Most tests are about what happens when waiting does not help.
-    Config { engines, hold_ms: 0, ..Config::default() }
+    Config { engines, hold_ms: 0, usage_file: None, ..Config::default() }
 }
 
 impl Gateway {
