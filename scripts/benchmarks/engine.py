@@ -139,7 +139,8 @@ def _measure(plan: Plan, name: str, ours: Server, theirs: Server, python: Server
         # As many as take the time with no gain from batching: with it, a run is shorter, never longer.
         return max(1, ceil(plan.seconds * min(per_s[OURS], per_s[THEIRS]) / ANSWER_TOKENS / streams))
 
-    sampling = {"temperature": 0.8, "top_p": 0.95}
+    # llama-server's own defaults, said to both; vLLM's have no `top_k`.
+    sampling = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05}
     return Measured(
         streams={
             streams: plan.compare(
@@ -221,7 +222,12 @@ def _ratios(measured: dict[str, Measured]) -> str:
     least, most = {"at_least": 1.0}, {"at_most": 1.0}
     rows = [row(f"tokens/s, {streams} streams", "at least 1.0", rate(streams), **least) for streams in STREAMS]
     rows += [
-        row(f"tokens/s, {SAMPLED_STREAMS} streams, sampled", "at least 1.0", lambda each: of(each.sampled, "tokens_per_s"), **least),
+        row(
+            f"tokens/s, {SAMPLED_STREAMS} streams, sampled",
+            "at least 1.0",
+            lambda each: of(each.sampled, "tokens_per_s"),
+            **least,
+        ),
         row("CPU/token, 1 stream", "at most 1.0", lambda each: of(each.streams[1], "cpu_us"), **most),
         row("CPU/token, 16 streams", "at most 1.0", lambda each: of(each.streams[16], "cpu_us"), **most),
         row("first token of a long prompt", "at most 1.0", lambda each: of(each.first_token, "cold_ms"), **most),

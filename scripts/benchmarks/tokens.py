@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 
 from servers import Server
 
@@ -34,8 +34,7 @@ class Answer:
 
     def gaps_ms(self, since_s: float) -> list[float]:
         """Times between tokens, from a moment on."""
-        pairs = zip(self.arrivals_s, self.arrivals_s[1:])
-        return [(after - before) * 1e3 for before, after in pairs if after >= since_s]
+        return [(after - before) * 1e3 for before, after in pairwise(self.arrivals_s) if after >= since_s]
 
 
 def body(prompt: str, max_tokens: int, **more: object) -> str:
@@ -66,7 +65,7 @@ class Client:
         connection = socket.create_connection(("127.0.0.1", self.server.port), LIMIT_S)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
-        self.selector.register(connection, selectors.EVENT_READ, (answer, bytearray()))
+        self.selector.register(connection, selectors.EVENT_READ, (connection, answer, bytearray()))
         return answer
 
     def read(self) -> list[Answer]:
@@ -76,7 +75,7 @@ class Client:
             raise RuntimeError(f"{self.server.name} said nothing for {LIMIT_S} s")
         complete = []
         for key, _ in ready:
-            connection, (answer, unread) = key.fileobj, key.data
+            connection, answer, unread = key.data
             received = connection.recv(1 << 16)
             now = time.perf_counter()
             unread += received
@@ -96,7 +95,7 @@ class Client:
     def close(self) -> None:
         """Gives up what is unfinished."""
         for key in list(self.selector.get_map().values()):
-            self._close(key.fileobj)
+            self._close(key.data[0])
 
     def _close(self, connection: socket.socket) -> None:
         self.selector.unregister(connection)

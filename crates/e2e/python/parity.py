@@ -86,7 +86,8 @@ def cases(adapter, broken):
     yield Case("chat/parts", CHAT, chat([{"type": "text", "text": "hello"}]))
     yield Case("chat/stream", CHAT, chat(**STREAM))
     yield Case("chat/stream, usage", CHAT, chat(**USAGE))
-    yield Case("chat/stream, usage always", CHAT, chat(stream=True, stream_options={"include_usage": True, "continuous_usage_stats": True}))
+    yield Case("chat/stream, usage always", CHAT, chat(
+        stream=True, stream_options={"include_usage": True, "continuous_usage_stats": True}))  # fmt: skip
     yield Case("chat/stream, log probabilities", CHAT, chat(logprobs=True, top_logprobs=2, **STREAM))
     yield Case("chat/stream, cut off", CHAT, chat(max_tokens=2, **STREAM))
     yield Case("chat/stream, stop", CHAT, chat(stop=["o"], **STREAM))
@@ -310,7 +311,7 @@ DIFFERENCES = [
         ("*.finish_reason",),
         "JSON has no blanks to be lost in: it is complete where vLLM's runs out of tokens",
     ),
-    Difference(("detokenize/unknown token",), ("status",), "vLLM says nothing for a token that there is not; here it is an error"),
+    Difference(("detokenize/unknown token",), ("status",), "a token that there is not is an error; vLLM passes over it"),
     Difference(
         ("adapters/no weights", "adapters/corrupt weights", "adapters/rank too high"),
         ("status",),
@@ -421,7 +422,10 @@ def broken_adapters(adapter, folder):
     kinds = {
         "empty": {},
         "no weights": {"adapter_config.json": json.dumps(config).encode()},
-        "corrupt": {"adapter_config.json": json.dumps(config).encode(), "adapter_model.safetensors": weights[: len(weights) // 2]},
+        "corrupt": {
+            "adapter_config.json": json.dumps(config).encode(),
+            "adapter_model.safetensors": weights[: len(weights) // 2],
+        },
         "rank": {"adapter_config.json": json.dumps(config | {"r": 64}).encode(), "adapter_model.safetensors": weights},
     }
     for nr, files in enumerate(kinds.values()):

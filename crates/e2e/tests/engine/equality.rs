@@ -22,7 +22,7 @@ async fn greedy_answers_are_those_of_transformers_with_and_without_an_adapter() 
     let demo = ("demo", demo().join("remora-demo.gguf"), demo().join("safetensors"), demo().join("adapter-pirate"));
     let (mut engines, mut cases) = (Vec::new(), Vec::new());
     for (name, gguf, model, adapter) in models.into_iter().chain([demo]) {
-        let engine = Engine::ready(&gguf).await;
+        let engine = Engine::ready(name, &gguf).await;
         cases.push(json!({"name": name, "url": engine.url, "model": model, "adapter": adapter}));
         engines.push(engine);
     }

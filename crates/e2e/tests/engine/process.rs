@@ -25,12 +25,12 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Starts an engine and waits until its model is loaded.
-    pub(crate) async fn ready(model: &Path) -> Self {
+    /// Starts an engine and waits until its model, under this name, is loaded.
+    pub(crate) async fn ready(name: &str, model: &Path) -> Self {
         let (port, home) = (free_port(), tempfile::tempdir().unwrap());
         let log = home.path().join("log");
         let mut child = Command::new(program("remora"))
-            .args(["engine", "--port", &port.to_string(), "--model"])
+            .args(["engine", "--served-model-name", name, "--port", &port.to_string(), "--model"])
             .arg(model)
             // As `remora up` starts it.
             .envs([("OMP_WAIT_POLICY", "passive"), ("GGML_NO_BACKTRACE", "1")])
