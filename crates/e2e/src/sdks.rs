@@ -6,7 +6,7 @@ use remora_testing::free_port;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::{python, repository};
 
@@ -68,26 +68,22 @@ fn node() -> PathBuf {
 /// Answers every request with one message of Anthropic's, as a gateway whose engine was long in coming: pings first.
 struct SlowServer {
     url: String,
-    task: JoinHandle<()>,
+    /// Ends with it.
+    _tasks: JoinSet<()>,
 }
 
 impl SlowServer {
     async fn start() -> Self {
         let port = free_port();
         let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port was free");
-        let task = tokio::spawn(async move {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
                 // A client that goes away early is its own business.
                 let _ = answer(connection).await;
             }
         });
-        Self { url: format!("http://127.0.0.1:{port}"), task }
-    }
-}
-
-impl Drop for SlowServer {
-    fn drop(&mut self) {
-        self.task.abort();
+        Self { url: format!("http://127.0.0.1:{port}"), _tasks: tasks }
     }
 }
 

@@ -170,11 +170,17 @@ impl Up {
     /// The engine's process: the child of this one that runs `remora engine`.
     #[must_use]
     pub fn engine_pid(&self) -> Pid {
+        self.living_engine().expect("an engine child is running")
+    }
+
+    /// The same, where one runs at this moment.
+    #[must_use]
+    pub fn living_engine(&self) -> Option<Pid> {
         let children = procfs::process::all_processes().expect("/proc").flatten();
         let mine = |p: &procfs::process::Process| p.stat().is_ok_and(|s| s.ppid == self.pid().as_raw_nonzero().get());
         let engine = |p: &procfs::process::Process| p.cmdline().is_ok_and(|words| words.iter().any(|w| w == "engine"));
-        let found = children.into_iter().find(|p| mine(p) && engine(p));
-        Pid::from_raw(found.expect("an engine child is running").pid).expect("not zero")
+        let found = children.into_iter().find(|p| mine(p) && engine(p))?;
+        Pid::from_raw(found.pid)
     }
 
     /// Sends a signal to the parent only, as `kill` does.

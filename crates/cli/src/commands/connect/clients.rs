@@ -88,7 +88,6 @@ impl ClientName {
             notes.push(format!("the engine of {} has no Responses API, which Codex needs; vLLM has it", model.id));
         }
         match (&facts.key, self) {
-            (Key::None, _) => {}
             (Key::Variable, Self::Continue) => {
                 notes.push(format!("put the key into ~/.continue/.env, as {VARIABLE}=…"));
             }
@@ -98,7 +97,7 @@ impl ClientName {
             }
             (Key::File(path), Self::Codex) => notes
                 .push(format!("start it with the key in its environment: {VARIABLE}=\"$(cat {})\" codex", word(path))),
-            (Key::File(_), _) => {}
+            (Key::None | Key::File(_), _) => {}
         }
         notes
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use remora_api_client::{Client, ClientError};
+use remora_api_client::Client;
 use remora_types::engines::{Capability, Engine, EngineModel};
 
 use crate::failure::{Exit, Failure};
@@ -68,10 +68,9 @@ impl Facts {
     pub(super) async fn ask(gateway: &Client, wanted: Option<&str>, key: Key) -> anyhow::Result<Self> {
         let listed = gateway.models().await?;
         // Only for advice: a server that is no gateway of ours has no such thing.
-        let engines = match gateway.gateway_status().await {
-            Ok(status) => status.engines.into_iter().map(|load| load.engine).collect(),
-            Err(ClientError::Unreachable { .. } | ClientError::Timeout { .. }) | Err(_) => Vec::new(),
-        };
+        let status = gateway.gateway_status().await;
+        let engines: Vec<_> = status.map(|status| status.engines).unwrap_or_default();
+        let engines: Vec<Engine> = engines.into_iter().map(|load| load.engine).collect();
         let chosen = choose(&listed, wanted, &engines)?;
         let mut models: Vec<Model> = listed.iter().map(|model| of_listed(model, &listed)).collect();
         let first = models.remove(chosen);

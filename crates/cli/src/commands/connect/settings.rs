@@ -49,12 +49,10 @@ impl Settings {
     /// What to paste, or to do.
     pub(super) fn text(&self) -> String {
         match self {
-            Self::Shell(variables) => {
-                variables.iter().map(|(name, value)| format!("export {name}={value}\n")).collect()
-            }
+            Self::Shell(variables) => lines(variables.iter().map(|(name, value)| format!("export {name}={value}"))),
             Self::Steps(steps) => {
                 let width = steps.iter().map(|(label, _)| label.len()).max().unwrap_or_default();
-                steps.iter().map(|(label, value)| format!("{label:width$}  {value}\n")).collect()
+                lines(steps.iter().map(|(label, value)| format!("{label:width$}  {value}")))
             }
             Self::Json(_) | Self::Toml(_) | Self::Yaml { .. } => {
                 self.merge("").and_then(Result::ok).expect("an empty file takes any settings")
@@ -71,4 +69,9 @@ impl Settings {
             Self::Steps(steps) => steps.iter().map(|(n, v)| ((*n).to_owned(), Value::from(v.as_str()))).collect(),
         }
     }
+}
+
+/// One a line.
+fn lines(lines: impl Iterator<Item = String>) -> String {
+    lines.flat_map(|line| [line, "\n".to_owned()]).collect()
 }
