@@ -11,9 +11,15 @@ mod api;
 mod body;
 mod config;
 mod directory;
+mod crisis;
 mod endpoint;
+mod fallback;
 mod hold;
+mod limits;
 mod metrics;
+mod models;
+mod routing;
+mod secret;
 mod state;
 mod upstream;
 
@@ -22,11 +28,19 @@ use remora_service::{Identity, Listener, Metrics, Service, ServiceName};
 use thiserror::Error;
 
 pub use config::{Config, EngineConfig, InvalidConfig};
+pub use crisis::{CrisisConfig, InvalidCrisis};
 pub use directory::InvalidNaming;
+pub use fallback::{FallbackConfig, InvalidFallback, Reason, RemoteConfig, RemoteKind, RuleConfig};
+pub use limits::{Class, LimitsConfig, PriorityRule};
+pub use models::{Images, ModelConfig, Thoughts};
+pub use secret::InvalidSecret;
 
 use directory::{Directory, follow};
 use metrics::GatewayMetrics;
-use state::GatewayState;
+use state::{GatewayState, Parts};
+
+/// Anthropic's own name for its key, as its SDKs read it.
+const ANTHROPIC_API_KEY: &str = "ANTHROPIC_API_KEY";
 
 /// A gateway that cannot start.
 #[derive(Debug, Error)]
@@ -49,11 +63,24 @@ pub async fn service(config: &Config, listener: Listener, identity: &Identity) -
         config.naming()?,
         metrics.clone(),
         config.connect_timeout(),
+        config.limits.clone(),
     );
-    let hold = config.hold(metrics.held());
-    let keys = identity.key_store().await.transpose()?;
-    let patience = config.patience();
-    let state = GatewayState::new(directory, metrics, patience, hold, config.body_limit_bytes, keys, identity.audit());
+    let fallback = config.fallback(std::env::var(ANTHROPIC_API_KEY).ok().map(Into::into))?;
+    fallback.announce();
+    let state = GatewayState::from(Parts {
+        crisis: config.crisis(!fallback.is_off())?,
+        fallback,
+        hold: config.hold(metrics.held()),
+        directory,
+        metrics,
+        patience: config.patience(),
+        priorities: config.priorities(),
+        models: config.models(),
+        longest_wait: config.limits.wait(),
+        body_limit: config.body_limit_bytes,
+        keys: identity.key_store().await.transpose()?,
+        audit: identity.audit(),
+    });
     let (for_ready, for_status, for_task) = (state.clone(), state.clone(), state.clone());
     let mut service = Service::new("gateway", listener, api::routes().with_state(state))
         .identity(identity)
@@ -61,10 +88,10 @@ pub async fn service(config: &Config, listener: Listener, identity: &Identity) -
         .quiet()
         .per_core()
         .body_limit(config.body_limit_bytes)
-        .ready(move || for_ready.directory().reasons())
-        .details(move || for_status.directory().report())
+        .ready(move || for_ready.directory.reasons())
+        .details(move || for_status.directory.report())
         .task("engine directory", |stop| async move {
-            follow(for_task.directory(), &stop).await;
+            follow(&for_task.directory, &stop).await;
             Ok(())
         });
     for prefix in api::IMITATED {

@@ -1,12 +1,16 @@
 //! Every route.
 
+mod away;
 mod dialect;
 mod error;
 mod inference;
 mod keys;
+mod message_events;
 mod messages;
 mod meter;
 mod models;
+mod providers;
+mod question;
 mod status;
 
 use remora_service::{Access, Role, Routes, ServiceName, Services};
@@ -36,6 +40,7 @@ pub(crate) fn routes() -> Routes<GatewayState> {
         .route(usable, routes!(messages::root))
         .route(usable, routes!(messages::hello))
         .route(usable, routes!(status::status))
+        .route(usable, routes!(providers::list))
         .route(administrable, routes!(keys::create, keys::list))
         .route(administrable, routes!(keys::revoke))
 }

@@ -26,7 +26,7 @@ pub(super) async fn list(
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
 ) -> Response {
-    let table = state.directory().table();
+    let table = state.directory.table();
     if headers.contains_key(ANTHROPIC_VERSION) {
         let models = table.list(|model| caller.may_ask(model)).data;
         let models = anthropic::ModelList::new(models.iter().map(anthropic::ModelInfo::from).collect());
@@ -51,7 +51,7 @@ pub(super) async fn get(
     headers: HeaderMap,
     ApiPath(name): ApiPath<String>,
 ) -> Result<Response, ApiError> {
-    let table = state.directory().table();
+    let table = state.directory.table();
     let visible = |card: &&ModelCard| card.id.parse().is_ok_and(|id| caller.may_ask(&id));
     let card = table.card(&name).filter(visible).ok_or_else(|| table.unknown(&name, None).into_api());
     if !headers.contains_key(ANTHROPIC_VERSION) {

@@ -2,14 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests panic as tests do")]
 
+mod crisis;
 mod engines;
+mod fallback;
 mod forwarding;
 mod hold;
 mod keys;
+mod limits;
 mod messages;
 mod models;
 mod openapi;
 mod refusals;
 mod registry;
+mod routing;
 mod streaming;
 mod support;
