@@ -327,7 +327,8 @@ mod tests {
     fn rules_are_read_from_the_top() {
         let rules = "[[gateway.fallback.rules]]\nwhen = 'never'\nmodels = ['agent/*']\n\
                      [[gateway.fallback.rules]]\nwhen = 'not_ready'\nmodels = ['big', 'own/*']\nbefore_hold = true\n";
-        let remote = format!("{REMOTE}api_key = 'k'\nmodels = {{ 'gpt-*' = '*', 'big' = 'gpt-5' }}\ndefault_model = 'd'\n");
+        let remote =
+            format!("{REMOTE}api_key = 'k'\nmodels = {{ 'gpt-*' = '*', 'big' = 'gpt-5' }}\ndefault_model = 'd'\n");
         let fallback = load(&format!("{remote}{rules}")).unwrap().fallback(None).unwrap();
         let to = |reason, names: &[&str]| -> Vec<String> {
             fallback.destinations(reason, names).into_iter().map(|to| to.model).collect()
@@ -361,7 +362,10 @@ mod tests {
             (&format!("{REMOTE}api_key = 'a'\n{REMOTE}api_key = 'a'"), "two remotes called r"),
             (&REMOTE.replace("'r'", "'local'"), "no name for a remote"),
             (&REMOTE.replace("http:", "ftp:"), "is no address"),
-            (&format!("{REMOTE}api_key = 'a'\n[[gateway.fallback.rules]]\nwhen = 'crisis'\nremote = 'x'"), "the remote x"),
+            (
+                &format!("{REMOTE}api_key = 'a'\n[[gateway.fallback.rules]]\nwhen = 'crisis'\nremote = 'x'"),
+                "the remote x",
+            ),
             ("[gateway.crisis]\npatterns = ['(']", "gateway.crisis: a pattern cannot be used"),
             ("[gateway.limits]\nwait_ms = 0", "limits.wait_ms must be more than 0"),
         ];

@@ -10,8 +10,8 @@
 mod api;
 mod body;
 mod config;
-mod directory;
 mod crisis;
+mod directory;
 mod endpoint;
 mod fallback;
 mod hold;

@@ -196,11 +196,7 @@ impl GatewayMetrics {
             "1 while an engine is left alone because it failed again and again",
             self.open.clone(),
         );
-        registry.register(
-            "remora_gateway_engine_circuit_openings",
-            "How often that began",
-            self.openings.clone(),
-        );
+        registry.register("remora_gateway_engine_circuit_openings", "How often that began", self.openings.clone());
         registry.register(
             "remora_gateway_requests_queued",
             "Requests that wait for room at an engine, by class",
@@ -243,10 +239,7 @@ impl GatewayMetrics {
             let OfferLabels { model, engine } = labels.clone();
             self.requests.get_or_create(&OutcomeLabels { model, engine, outcome }).clone()
         };
-        Meter {
-            outcomes: Outcome::ALL.map(counter),
-            first_byte: self.first_byte.get_or_create(&labels).clone(),
-        }
+        Meter { outcomes: Outcome::ALL.map(counter), first_byte: self.first_byte.get_or_create(&labels).clone() }
     }
 
     /// How many requests an engine is answering; the same gauge for as long as the process lives.

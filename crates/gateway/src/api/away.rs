@@ -115,9 +115,10 @@ impl Question {
             return None;
         }
         let destinations = self.with_names(envelope, |names| {
-            let allowed = self.caller.as_ref().is_none_or(|caller| {
-                names.iter().any(|name| name.parse().is_ok_and(|name| caller.may_ask(&name)))
-            });
+            let allowed = self
+                .caller
+                .as_ref()
+                .is_none_or(|caller| names.iter().any(|name| name.parse().is_ok_and(|name| caller.may_ask(&name))));
             if allowed { self.state.fallback.destinations(reason, names) } else { Vec::new() }
         });
         for Destination { remote, model } in destinations {

@@ -43,14 +43,25 @@ pub(super) enum Failure {
     Body(NotAnObject),
     Lookup(LookupError),
     Upstream(UpstreamError),
-    ModelNotAllowed { caller: String, model: ModelId },
+    ModelNotAllowed {
+        caller: String,
+        model: ModelId,
+    },
     OutOfTokens(Duration),
     /// Every engine that could take it has as much as it may. Never told to a client: it waits in line.
     Busy(Vec<Arc<Offer>>),
-    QueueFull { model: ModelId },
+    QueueFull {
+        model: ModelId,
+    },
     /// The model cannot take what the request holds.
-    Unfit { model: ModelId, what: Unfit },
-    WaitedTooLong { model: ModelId, waited: Duration },
+    Unfit {
+        model: ModelId,
+        what: Unfit,
+    },
+    WaitedTooLong {
+        model: ModelId,
+        waited: Duration,
+    },
 }
 
 impl Failure {

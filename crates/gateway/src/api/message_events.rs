@@ -73,8 +73,7 @@ impl Events {
                     let as_it_is = is_as_it_is(&response);
                     let body = response.into_body();
                     let first = self.stream.is_started().then(BytesMut::new);
-                    self.source =
-                        if as_it_is { Source::Passed(Passed { body, first }) } else { Source::Answer(body) };
+                    self.source = if as_it_is { Source::Passed(Passed { body, first }) } else { Source::Answer(body) };
                 }
                 Ok(response) => self.source = Source::Refused(Box::pin(whole(response))),
                 Err(error) => self.fail(&error),

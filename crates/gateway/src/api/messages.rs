@@ -15,8 +15,8 @@ use futures::future::BoxFuture;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use remora_protocol::anthropic::{
-    Asked, ChatOptions, CountTokensRequest, CountTokensResponse, ErrorBody, Failure, Message, MessagesRequest, Translated,
-    answer,
+    Asked, ChatOptions, CountTokensRequest, CountTokensResponse, ErrorBody, Failure, Message, MessagesRequest,
+    Translated, answer,
 };
 use remora_service::{ApiError, RequestId};
 use remora_types::engines::Capability;
@@ -216,4 +216,3 @@ pub(crate) fn anthropic(error: &ApiError, id: &str) -> Response {
     let status = StatusCode::from_u16(failure.status).unwrap_or(error.status());
     (status, Json(failure.body(Some(id)))).into_response()
 }
-

@@ -33,7 +33,8 @@ pub(super) async fn list(
         return ([(VARY, ANTHROPIC_VERSION)], Json(models)).into_response();
     }
     if caller.info().models.is_some() {
-        return Json(table.list(|model| caller.may_ask(model))).into_response();
+        let list = table.render(&table.list(|model| caller.may_ask(model)));
+        return ([(CONTENT_TYPE, "application/json")], list).into_response();
     }
     ([(CONTENT_TYPE, "application/json")], table.rendered()).into_response()
 }

@@ -6,6 +6,7 @@ use axum::{Extension, Json};
 use remora_service::Caller;
 use remora_types::gateway::{Compatibility, Provider};
 
+use crate::directory::DESCRIPTION;
 use crate::state::GatewayState;
 
 /// The one provider there is: this gateway, with every model that the caller may ask.
@@ -19,7 +20,7 @@ pub(super) async fn list(
     Json(vec![Provider {
         id: "remora".to_owned(),
         name: "Remora".to_owned(),
-        description: "Models on this tailnet".to_owned(),
+        description: DESCRIPTION.to_owned(),
         models,
         compatibility: Compatibility {
             openai_chat: true,

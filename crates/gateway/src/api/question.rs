@@ -133,8 +133,7 @@ impl Question {
             let conversation = envelope.conversation(body).filter(|_| self.endpoint.has_beginning())?;
             Some(beginning(model.as_str(), conversation))
         };
-        let drawn =
-            self.state.directory.table().draw(envelope.name(), self.endpoint.capability(), begins, &self.id);
+        let drawn = self.state.directory.table().draw(envelope.name(), self.endpoint.capability(), begins, &self.id);
         let model = match &drawn {
             Ok(ticket) => ticket.model(),
             Err(DrawError::Busy(offers)) => offers[0].model(),

@@ -132,6 +132,9 @@ mod tests {
             "He has a gun and he is going to kill me",
             "my wife took an overdose, she is unconscious",
             "my friend is not breathing",
+            "I've decided to take my own life",
+            "I am going to commit suicide",
+            "my husband is threatening to kill me",
             "Ich will mich umbringen",
             "ich möchte nicht mehr leben",
             "Ich habe Selbstmordgedanken",
@@ -160,6 +163,16 @@ mod tests {
         let crisis = crisis();
         for words in [
             "How do I kill a process in Linux?",
+            "my mom is going to kill me if I break the build",
+            "I'm going to take my life to the next level",
+            "Why did Hemingway commit suicide?",
+            "a story about a man who attempted suicide.",
+            "I am thinking about suicide prevention for my thesis",
+            "patients having suicidal thoughts were asked",
+            "Meine Frau wird mich umbringen",
+            "mi madre me va a matar",
+            "ma mère va me tuer",
+            "a character with a knife cuts the bread",
             "kill -9 does not work, I want to kill the child process myself",
             "This bug is killing me",
             "I'm dying to see the new film",
@@ -173,16 +186,31 @@ mod tests {
             "I cut my finger while cooking, does it need a plaster?",
             "I taught myself Rust",
             "the server is not breathing room for new connections",
-            "end my subscription", "I want to end my contract", "shoot me an email",
-            "the pod gets killed by the OOM killer", "he shot the film himself",
+            "end my subscription",
+            "I want to end my contract",
+            "shoot me an email",
+            "the pod gets killed by the OOM killer",
+            "he shot the film himself",
             "def kill_self(self): os.kill(os.getpid(), 9)",
             "he overdosed the plant with fertiliser",
             "Wie beende ich einen Prozess? Ich will ihn töten",
-            "Ich lache mich tot", "ich sterbe vor Langeweile", "Das bringt mich um den Verstand",
-            "die Bäume sterben", "the die is cast", "die, der, das",
-            "Ich will nicht mehr leben wie ein Student", "El proceso murió", "me muero de risa", "me muero de hambre",
-            "¿cómo mato un proceso?", "la batería se ha muerto", "quiero vivir en Madrid",
-            "C'est à mourir de rire", "je meurs de faim", "tuer un processus", "je veux mourir de rire",
+            "Ich lache mich tot",
+            "ich sterbe vor Langeweile",
+            "Das bringt mich um den Verstand",
+            "die Bäume sterben",
+            "the die is cast",
+            "die, der, das",
+            "Ich will nicht mehr leben wie ein Student",
+            "El proceso murió",
+            "me muero de risa",
+            "me muero de hambre",
+            "¿cómo mato un proceso?",
+            "la batería se ha muerto",
+            "quiero vivir en Madrid",
+            "C'est à mourir de rire",
+            "je meurs de faim",
+            "tuer un processus",
+            "je veux mourir de rire",
             "Thérapie et prévention du suicide: résume l'article",
         ] {
             assert!(!crisis.speaks_of_it(words), "{words}");
@@ -197,7 +225,9 @@ mod tests {
         let bad = "I want to kill myself";
         assert!(heard(serde_json::json!([user("hi".into()), user(bad.into())])));
         assert!(heard(serde_json::json!([user(bad.into()), {"role": "tool", "content": "x"}])));
-        assert!(heard(serde_json::json!([user(serde_json::json!([{"type": "image_url"}, {"type": "text", "text": bad}]))])));
+        assert!(heard(serde_json::json!([user(
+            serde_json::json!([{"type": "image_url"}, {"type": "text", "text": bad}])
+        )])));
         assert!(heard(serde_json::json!(bad)));
         assert!(!heard(serde_json::json!([user(bad.into()), user("thanks, better now".into())])));
         assert!(!heard(serde_json::json!([{"role": "system", "content": bad}, user("hi".into())])));

@@ -24,7 +24,7 @@ pub(crate) use error::{DrawError, LookupError};
 pub use naming::InvalidNaming;
 pub(crate) use naming::Naming;
 pub(crate) use source::{Source, StaticEngine, follow};
-pub(crate) use table::{Offer, Table};
+pub(crate) use table::{DESCRIPTION, Offer, Table};
 pub(crate) use ticket::Ticket;
 
 use crate::limits::{Breaker, Gate, LimitsConfig, Queue};

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use remora_protocol::openai::{ModelCard, ModelList};
 use remora_types::engines::{Capabilities, Capability, Engine, EngineState};
 use remora_types::{EngineId, ModelId};
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::error::{DrawError, LookupError};
 use super::naming::{DEFAULT, Naming};
@@ -18,6 +20,9 @@ use crate::upstream::Upstream;
 
 /// Most names that an error message lists.
 const LISTED: usize = 20;
+
+/// What this gateway is, for people.
+pub(crate) const DESCRIPTION: &str = "Models on this tailnet";
 
 /// Who says that a model is served by an alias of the settings.
 const OWNER_OF_ALIASES: &str = "remora";
@@ -73,13 +78,48 @@ impl Table {
 
     fn of(engines: Vec<Arc<EngineEntry>>, models: HashMap<ModelId, Vec<Arc<Offer>>>, naming: Arc<Naming>) -> Self {
         let cards = cards(&engines, &naming);
-        let rendered = serde_json::to_vec(&cards).expect("a list of models is plain data").into();
-        Self { engines, models, naming, cards, rendered, unheard: None }
+        let mut table = Self { engines, models, naming, cards, rendered: Bytes::new(), unheard: None };
+        table.rendered = table.render(&table.cards);
+        table
     }
 
     /// `GET /v1/models`, as JSON.
     pub(crate) fn rendered(&self) -> Bytes {
         self.rendered.clone()
+    }
+
+    /// A list of models as JSON, with what Tailscale's launcher reads beside vLLM's fields.
+    pub(crate) fn render(&self, list: &ModelList) -> Bytes {
+        #[derive(Serialize)]
+        struct Listed<'a> {
+            #[serde(flatten)]
+            card: &'a ModelCard,
+            supported_endpoints: Vec<&'static str>,
+            metadata: &'a Value,
+        }
+        let metadata = json!({ "provider": {
+            "id": "remora", "name": "Remora", "description": DESCRIPTION, "requires_client_auth": false,
+            "upstream": "remora",
+        } });
+        let listed = |card| Listed { card, supported_endpoints: self.endpoints(card), metadata: &metadata };
+        let data: Vec<_> = list.data.iter().map(listed).collect();
+        let list = json!({ "object": list.object, "data": data });
+        serde_json::to_vec(&list).expect("a list of models is plain data").into()
+    }
+
+    /// Which APIs a model answers in.
+    fn endpoints(&self, card: &ModelCard) -> Vec<&'static str> {
+        let meant = || self.models.get(self.naming.target(&card.id)?);
+        let offers = self.models.get(card.id.as_str()).or_else(meant).map_or(&[][..], Vec::as_slice);
+        let can = |capability| offers.iter().any(|offer| offer.engine.facts.capabilities.has(capability));
+        let paths = [
+            (Capability::Chat, "/v1/chat/completions"),
+            (Capability::Chat, "/v1/messages"),
+            (Capability::Responses, "/v1/responses"),
+            (Capability::Completions, "/v1/completions"),
+            (Capability::Embeddings, "/v1/embeddings"),
+        ];
+        paths.into_iter().filter(|(capability, _)| can(*capability)).map(|(_, path)| path).collect()
     }
 
     /// The same, of some of the models.

@@ -201,7 +201,8 @@ impl RemoteConfig {
         let key = secret(&format!("remote {name}"), self.api_key.as_ref(), self.api_key_file.as_deref())?;
         let key = key.ok_or_else(|| InvalidFallback::NoKey(name.clone()))?;
         let header = |text: String| {
-            let mut value = HeaderValue::try_from(text).map_err(|_| InvalidSecret::Unusable(format!("remote {name}")))?;
+            let mut value =
+                HeaderValue::try_from(text).map_err(|_| InvalidSecret::Unusable(format!("remote {name}")))?;
             value.set_sensitive(true);
             Ok::<_, InvalidSecret>(value)
         };

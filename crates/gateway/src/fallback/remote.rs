@@ -4,6 +4,7 @@
 //! `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are honoured; the proxy is asked for a tunnel, so it sees no request.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -16,6 +17,7 @@ use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::{Client, ResponseFuture};
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -32,13 +34,8 @@ const OLDEST_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 
 /// What a remote may see of a client's headers: never its keys, cookies or identity. No `accept-encoding`: an answer may
 /// have to be put behind what was begun here.
-const PASSED: [HeaderName; 5] = [
-    CONTENT_TYPE,
-    ACCEPT,
-    USER_AGENT,
-    ANTHROPIC_VERSION,
-    HeaderName::from_static("anthropic-beta"),
-];
+const PASSED: [HeaderName; 5] =
+    [CONTENT_TYPE, ACCEPT, USER_AGENT, ANTHROPIC_VERSION, HeaderName::from_static("anthropic-beta")];
 
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_secs(30);
@@ -102,19 +99,20 @@ impl Remote {
         let uri: Uri = base.parse().expect("the address was checked");
         let authority = uri.authority().expect("the address was checked").as_str();
         let host = HeaderValue::from_str(authority).expect("an authority is a legal header value");
+        let secure = uri.scheme_str() == Some("https");
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(connect_timeout));
         tcp.enforce_http(false);
         let client = match Matcher::from_env().intercept(&uri) {
-            None => RemoteClient::Direct(client(tls(tcp)?)),
+            None => RemoteClient::Direct(client(tls(tcp, secure)?)),
             Some(proxy) => {
                 let tunnel = Tunnel::new(proxy.uri().clone(), tcp);
                 let tunnel = match proxy.basic_auth() {
                     Some(auth) => tunnel.with_auth(auth.clone()),
                     None => tunnel,
                 };
-                RemoteClient::Tunnelled(client(tls(tunnel)?))
+                RemoteClient::Tunnelled(client(tls(tunnel, secure)?))
             }
         };
         let no_key = HeaderValue::from_static("");
@@ -165,7 +163,8 @@ impl Remote {
         meter: RemoteMeter,
         patience: Patience,
     ) -> Result<Response, UpstreamError> {
-        let mut tracked = Tracked { remote: self.name.clone(), meter, outcome: Outcome::Cancelled, when_whole: Outcome::Ok };
+        let mut tracked =
+            Tracked { remote: self.name.clone(), meter, outcome: Outcome::Cancelled, when_whole: Outcome::Ok };
         let uri = format!("{}{}", self.base, request.target).parse().expect("a path behind an address is one");
         let headers = self.headers(&request);
         let mut outgoing = Request::new(request.body);
@@ -225,10 +224,18 @@ impl RemoteClient {
     }
 }
 
-/// TLS where the address wants it.
-fn tls<C>(connector: C) -> Result<HttpsConnector<C>, NoConnector> {
-    let builder = HttpsConnectorBuilder::new().with_provider_and_native_roots(rustls::crypto::ring::default_provider());
-    Ok(builder.map_err(NoConnector::Certificates)?.https_or_http().enable_http1().wrap_connector(connector))
+/// TLS where the address wants it; where it does not, no certificates are needed.
+fn tls<C>(connector: C, secure: bool) -> Result<HttpsConnector<C>, NoConnector> {
+    let provider = rustls::crypto::ring::default_provider();
+    let builder = HttpsConnectorBuilder::new();
+    let builder = if secure {
+        builder.with_provider_and_native_roots(provider).map_err(NoConnector::Certificates)?
+    } else {
+        let config = ClientConfig::builder_with_provider(Arc::new(provider)).with_safe_default_protocol_versions();
+        let config = config.expect("ring has ciphers for every version of TLS");
+        builder.with_tls_config(config.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+    };
+    Ok(builder.https_or_http().enable_http1().wrap_connector(connector))
 }
 
 fn client<C>(connector: C) -> Client<C, Pieces>

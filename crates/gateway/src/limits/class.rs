@@ -121,7 +121,9 @@ mod tests {
         for rule in [rule(None, None, None), rule(Some("local"), None, Some("m")), rule(None, None, Some("own/name"))] {
             assert_eq!(class(&[rule], hint, "m"), Class::Background);
         }
-        for rule in [rule(Some("ann@example.com"), None, None), rule(None, Some("local"), None), rule(None, None, Some("x"))] {
+        for rule in
+            [rule(Some("ann@example.com"), None, None), rule(None, Some("local"), None), rule(None, None, Some("x"))]
+        {
             assert_eq!(class(&[rule], hint, "m"), Class::Interactive);
         }
     }

@@ -54,7 +54,7 @@ mod tests {
 
     use super::*;
 
-    fn of(body: Value) -> (bool, bool) {
+    fn of(body: &Value) -> (bool, bool) {
         let Contents { images, tools } = Contents::of(body.to_string().as_bytes());
         (images, tools)
     }
@@ -62,12 +62,12 @@ mod tests {
     #[test]
     fn images_and_tools_are_seen() {
         let image = json!([{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": "data:"}}]);
-        assert_eq!(of(json!({"messages": [{"role": "user", "content": image}]})), (true, false));
+        assert_eq!(of(&json!({"messages": [{"role": "user", "content": image}]})), (true, false));
         let tools = json!([{"type": "function", "function": {"name": "f"}}]);
-        assert_eq!(of(json!({"messages": [{"content": "image_url"}], "tools": tools})), (false, true));
-        assert_eq!(of(json!({"messages": [{"content": null}], "tools": []})), (false, false));
+        assert_eq!(of(&json!({"messages": [{"content": "image_url"}], "tools": tools})), (false, true));
+        assert_eq!(of(&json!({"messages": [{"content": null}], "tools": []})), (false, false));
         for odd in [json!(3), json!({"messages": 3}), json!({"messages": [3]}), json!({})] {
-            assert_eq!(of(odd), (false, false));
+            assert_eq!(of(&odd), (false, false));
         }
     }
 }

@@ -98,7 +98,8 @@ mod tests {
     #[test]
     fn it_stays_while_a_conversation_grows() {
         let first = of(&format!("[{SYSTEM},{FIRST}]"));
-        let later = format!(r#"[{SYSTEM},{FIRST},{{"role":"assistant","content":"hi"}},{{"role":"user","content":"x"}}]"#);
+        let later =
+            format!(r#"[{SYSTEM},{FIRST},{{"role":"assistant","content":"hi"}},{{"role":"user","content":"x"}}]"#);
         assert_eq!(of(&later), first);
         for other in [format!("[{SYSTEM}]"), format!("[{FIRST}]"), format!("[{FIRST},{SYSTEM}]"), "[]".to_owned()] {
             assert_ne!(of(&other), first, "{other}");

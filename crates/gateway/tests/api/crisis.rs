@@ -38,7 +38,10 @@ async fn without_a_remote_everybody_gets_the_set_answer_in_their_dialect() {
     assert_eq!(chat.json()["choices"][0]["finish_reason"], "stop");
 
     let message = gateway.post("/v1/messages", body(WORDS, false)).await;
-    assert_eq!((&message.json()["content"][0]["text"], route(&message)), (&said.clone().into(), "local; reason=crisis"));
+    assert_eq!(
+        (&message.json()["content"][0]["text"], route(&message)),
+        (&said.clone().into(), "local; reason=crisis")
+    );
     assert_eq!(message.json()["stop_reason"], "end_turn");
 
     let stream = text(&gateway.post("/v1/chat/completions", body(WORDS, true)).await);

@@ -10,7 +10,8 @@ use tokio::task::JoinSet;
 use crate::keys::{create, with_keys};
 use crate::support::{Answer, Gateway, RawEngine, SOON, chat, config, plain};
 
-const THEIR_ERROR: &str = "{ \"type\":\"error\", \"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"} }";
+const THEIR_ERROR: &str =
+    "{ \"type\":\"error\", \"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"} }";
 
 /// What Anthropic answers, written as no library would.
 const MESSAGE: &str = "{\"type\":\"message\" , \"id\":\"msg_theirs\",\"content\":[]}";
@@ -104,7 +105,9 @@ async fn streams_and_refusals_come_back_as_they_are() {
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, events.as_bytes()));
     assert_eq!(serde_json::from_slice::<Value>(&away.received()[0].body).unwrap()["model"], "claude-x");
 
-    let away = RawEngine::answering(plain("529 Overloaded", THEIR_ERROR).replace("\r\n\r\n", "\r\nretry-after: 7\r\n\r\n")).await;
+    let away =
+        RawEngine::answering(plain("529 Overloaded", THEIR_ERROR).replace("\r\n\r\n", "\r\nretry-after: 7\r\n\r\n"))
+            .await;
     let gateway = Gateway::started(settings(&engine.address(), RemoteKind::Anthropic, &away)).await;
     for stream in [false, true] {
         let answer = gateway.post("/v1/messages", message("claude-x", stream)).await;
@@ -117,7 +120,8 @@ async fn streams_and_refusals_come_back_as_they_are() {
 async fn a_remote_that_dies_in_mid_stream_ends_it_with_an_error_event() {
     use tokio::io::AsyncWriteExt;
     let away = RawEngine::start(|_, mut stream| async move {
-        let text = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n7\r\nevent: \r\n";
+        let text =
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n7\r\nevent: \r\n";
         stream.write_all(text.as_bytes()).await.unwrap();
     })
     .await;
@@ -188,7 +192,7 @@ async fn an_engine_that_is_not_ready_is_waited_for_first_unless_the_rule_says_ot
         let gateway = Gateway::start(settings).await;
         wait_until(SOON, async || gateway.states().await == ["loading"]).await;
         for stream in [false, true] {
-            let answer = gateway.post("/v1/messages", message("big", stream)).await;
+            let answer = gateway.post("/v1/messages", message(MODEL, stream)).await;
             assert_eq!((&answer.body[..], route(&answer)), (MESSAGE.as_bytes(), "away; reason=not_ready"));
         }
     }
@@ -214,7 +218,8 @@ async fn what_must_stay_here_stays_here() {
     }
     for path in ["/v1/chat/completions", "/v1/messages"] {
         let request = gateway.request(path, message("big", false)).header("x-remora-local-only", "");
-        assert_eq!(gateway.send(request).await.json()["error"]["message"].as_str().unwrap().contains("loading"), true);
+        let refused = gateway.send(request).await.json();
+        assert!(refused["error"]["message"].as_str().unwrap().contains("loading"), "{refused}");
     }
     // No rule speaks of models that nobody has.
     assert!(away.received().is_empty());
@@ -229,7 +234,8 @@ async fn a_key_opens_no_more_models_elsewhere_than_here() {
     let away = RawEngine::answering(plain("200 OK", "{}")).await;
     let engine = FakeEngine::start().await;
     let gateway = Gateway::started_as(settings(&engine.address(), RemoteKind::Openai, &away), &identity).await;
-    let key = create(&gateway, &json!({"name": "k", "models": ["claude-a"]})).await.json()["key"].clone();
+    let key =
+        create(&gateway, &json!({"name": "k", "role": "use", "models": ["claude-a"]})).await.json()["key"].clone();
     let ask = async |model: &str| {
         let request = gateway.request("/v1/chat/completions", chat(model, false)).bearer_auth(key.as_str().unwrap());
         gateway.send(request).await.status.as_u16()

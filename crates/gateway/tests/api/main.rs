@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests panic as tests do")]
 
 mod crisis;
+mod engine_faults;
 mod engines;
 mod fallback;
 mod forwarding;
@@ -11,6 +12,7 @@ mod keys;
 mod limits;
 mod messages;
 mod models;
+mod models_settings;
 mod openapi;
 mod refusals;
 mod registry;

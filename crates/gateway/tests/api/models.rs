@@ -82,12 +82,18 @@ async fn clients_of_anthropics_api_get_its_shape() {
     let list = ask("/v1/models?limit=1000").await.json();
     let ids: Vec<_> = list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["fake-model", "lint", "Qwen/Qwen3-0.6B", "agent", "nick"]);
-    assert_eq!((&list["has_more"], &list["first_id"], &list["last_id"]), (&json!(false), &json!(ids[0]), &json!("nick")));
+    assert_eq!(
+        (&list["has_more"], &list["first_id"], &list["last_id"]),
+        (&json!(false), &json!(ids[0]), &json!("nick"))
+    );
     let one = ask("/v1/models/Qwen%2FQwen3-0.6B").await.json();
     assert_eq!((&one["type"], &one["max_input_tokens"]), (&json!("model"), &json!(2048)));
     let unknown = ask("/v1/models/nobody").await;
     assert_eq!(unknown.status, 404);
-    assert_eq!((&unknown.json()["type"], &unknown.json()["error"]["type"]), (&json!("error"), &json!("not_found_error")));
+    assert_eq!(
+        (&unknown.json()["type"], &unknown.json()["error"]["type"]),
+        (&json!("error"), &json!("not_found_error"))
+    );
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! Which of several engines with the same model is asked.
 
-use remora_testing::fake_engine::{FakeEngine, MODEL};
+use remora_testing::fake_engine::{FakeEngine, MODEL, base_model};
 use remora_testing::wait_until;
+use remora_types::engines::EngineModel;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -15,7 +16,12 @@ async fn three() -> (Vec<FakeEngine>, Gateway) {
 }
 
 fn counts(engines: &[FakeEngine]) -> Vec<usize> {
-    engines.iter().map(|engine| engine.count("POST /v1/chat")).collect()
+    let asked = |engine: &FakeEngine| {
+        // Probes ask with an empty object.
+        let chats = engine.received().into_iter().filter(|request| request.line == "POST /v1/chat/completions");
+        chats.filter(|request| request.body != "{}").count()
+    };
+    engines.iter().map(asked).collect()
 }
 
 /// A conversation that has gone on for so many turns.
@@ -80,4 +86,37 @@ async fn a_busy_engine_gives_work_away() {
     counts.sort_unstable();
     assert_eq!(counts.iter().max(), Some(&5), "{counts:?}");
     assert!(counts[0] >= 2, "{counts:?}");
+}
+
+#[tokio::test]
+async fn models_adapters_agents_and_aliases_of_them_find_their_engine() {
+    let (model, agents) = (FakeEngine::start().await, FakeEngine::start().await);
+    let adapter = EngineModel { parent: Some(MODEL.to_owned()), id: "sql".parse().unwrap(), ..base_model("unused") };
+    model.set(|b| b.models.push(adapter));
+    agents.set(|b| b.models = vec![base_model("agent/assistant")]);
+    let mut settings = config(&[&model.address(), &agents.address()]);
+    for (alias, target) in [("quick", MODEL), ("query", "sql"), ("qwen-2.5-3b", "agent/assistant")] {
+        settings.aliases.insert(alias.parse().unwrap(), target.parse().unwrap());
+    }
+    let gateway = Gateway::started(settings).await;
+    let asked = |engine: &FakeEngine| {
+        let received = engine.received();
+        let last = received.iter().rfind(|request| request.line == "POST /v1/chat/completions").unwrap();
+        serde_json::from_slice::<Value>(&last.body).unwrap()["model"].clone()
+    };
+    for (name, engine, own) in [
+        (MODEL, &model, MODEL),
+        ("quick", &model, MODEL),
+        ("sql", &model, "sql"),
+        ("query", &model, "sql"),
+        ("agent/assistant", &agents, "agent/assistant"),
+        ("qwen-2.5-3b", &agents, "agent/assistant"),
+    ] {
+        assert_eq!(gateway.chat(name).await.status, 200, "{name}");
+        assert_eq!(asked(engine), own, "{name}");
+        let body = json!({"model": name, "max_tokens": 9, "messages": conversation("one", 0)}).to_string();
+        let answer = gateway.post("/v1/messages", body).await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["model"]), (200, &name.into()));
+        assert_eq!(asked(engine), own, "{name}");
+    }
 }
