@@ -1,7 +1,7 @@
 //! Section `[gateway]`.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -17,8 +17,13 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::crisis::{Crisis, CrisisConfig, InvalidCrisis};
 use crate::directory::{InvalidNaming, Naming, Source, StaticEngine};
+use crate::fallback::{Fallback, FallbackConfig, InvalidFallback};
 use crate::hold::Hold;
+use crate::limits::{LimitsConfig, Priorities, PriorityRule};
+use crate::models::{ModelConfig, Models};
+use crate::secret::{InvalidSecret, secret};
 use crate::upstream::Patience;
 
 /// Where model-manager listens unless the settings say otherwise.
@@ -54,6 +59,16 @@ pub struct Config {
     pub usage_file: Option<PathBuf>,
     /// For how many days.
     pub usage_days: u32,
+    /// How much engines are given, and when they are left alone.
+    pub limits: LimitsConfig,
+    /// Whose requests go first where engines have no room; the first that matches decides.
+    pub priorities: Vec<PriorityRule>,
+    /// What is to be known about single models, by their own names.
+    pub models: BTreeMap<ModelId, ModelConfig>,
+    /// Where requests go that cannot be answered here.
+    pub fallback: FallbackConfig,
+    /// What happens to a message that speaks of harm to oneself or of danger to life.
+    pub crisis: CrisisConfig,
 }
 
 /// One of `[[gateway.engines]]`.
@@ -81,23 +96,15 @@ pub enum InvalidConfig {
     /// Two engines with one id.
     #[error("gateway.engines: there are two engines called {0}")]
     TwoEngines(EngineId),
-    /// A key given twice.
-    #[error("gateway.engines: {0} has both api_key and api_key_file; keep one")]
-    TwoKeys(EngineId),
-    /// A key that cannot be read.
-    #[error("gateway.engines: cannot read the key of {engine} in {}", path.display())]
-    KeyFile {
-        /// The engine.
-        engine: EngineId,
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A key that no HTTP header can hold.
-    #[error("gateway.engines: the key of {0} is empty, or holds characters that an HTTP header cannot")]
-    UnusableKey(EngineId),
+    /// A key that cannot be used.
+    #[error(transparent)]
+    Key(#[from] InvalidSecret),
+    /// A fallback that cannot be used.
+    #[error("gateway.fallback: {0}")]
+    Fallback(#[source] InvalidFallback),
+    /// Patterns that cannot be used.
+    #[error("gateway.crisis: {0}")]
+    Crisis(#[from] InvalidCrisis),
     /// An address that is none.
     #[error(transparent)]
     Address(#[from] InvalidServer),
@@ -125,6 +132,11 @@ impl Default for Config {
             idle_timeout_ms: 300_000,
             usage_file: durable::state_dir().map(|state| state.join("usage.sqlite")),
             usage_days: 400,
+            limits: LimitsConfig::default(),
+            priorities: Vec::new(),
+            models: BTreeMap::new(),
+            fallback: FallbackConfig::default(),
+            crisis: CrisisConfig::default(),
         }
     }
 }
@@ -137,12 +149,25 @@ impl Config {
             ("connect_timeout_ms", self.connect_timeout_ms),
             ("first_byte_timeout_ms", self.first_byte_timeout_ms),
             ("idle_timeout_ms", self.idle_timeout_ms),
+            ("limits.wait_ms", self.limits.wait_ms),
         ];
         if let Some((name, _)) = limits.into_iter().find(|(_, value)| *value == 0) {
             return Err(InvalidConfig::Zero(name));
         }
         self.naming()?;
+        self.fallback(None)?;
+        self.crisis(false)?;
         self.source(None).map(drop)
+    }
+
+    /// Where requests may go; `anthropic_key` is `ANTHROPIC_API_KEY`.
+    pub(crate) fn fallback(&self, anthropic_key: Option<SecretString>) -> Result<Fallback, InvalidConfig> {
+        self.fallback.resolve(anthropic_key, self.connect_timeout()).map_err(InvalidConfig::Fallback)
+    }
+
+    /// What is looked for in messages; `fallback` says whether requests may leave.
+    pub(crate) fn crisis(&self, fallback: bool) -> Result<Option<Crisis>, InvalidConfig> {
+        Ok(self.crisis.resolve(fallback)?)
     }
 
     pub(crate) fn naming(&self) -> Result<Naming, InvalidConfig> {
@@ -158,6 +183,14 @@ impl Config {
 
     pub(crate) fn hold(&self, waiting: Gauge) -> Hold {
         Hold::new(Duration::from_millis(self.hold_ms), self.max_held, waiting)
+    }
+
+    pub(crate) fn priorities(&self) -> Priorities {
+        Priorities::new(self.priorities.clone())
+    }
+
+    pub(crate) fn models(&self) -> Models {
+        Models::new(self.models.clone())
     }
 
     pub(crate) fn connect_timeout(&self) -> Duration {
@@ -196,31 +229,21 @@ impl EngineConfig {
     }
 
     fn authorization(&self) -> Result<Option<HeaderValue>, InvalidConfig> {
-        let key = match (&self.api_key, &self.api_key_file) {
-            (Some(_), Some(_)) => return Err(InvalidConfig::TwoKeys(self.id.clone())),
-            (Some(key), None) => key.clone(),
-            (None, Some(path)) => self.read_key(path)?,
-            (None, None) => return Ok(None),
+        let Some(key) = secret(self.id.as_str(), self.api_key.as_ref(), self.api_key_file.as_deref())? else {
+            return Ok(None);
         };
-        let unusable = || InvalidConfig::UnusableKey(self.id.clone());
-        let key = key.expose_secret().trim();
-        if key.is_empty() {
-            return Err(unusable());
-        }
-        let mut value = HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| unusable())?;
+        let value = HeaderValue::try_from(format!("Bearer {}", key.expose_secret()));
+        let mut value = value.map_err(|_| InvalidSecret::Unusable(self.id.to_string()))?;
         value.set_sensitive(true);
         Ok(Some(value))
-    }
-
-    fn read_key(&self, path: &Path) -> Result<SecretString, InvalidConfig> {
-        let failed = |source| InvalidConfig::KeyFile { engine: self.id.clone(), path: path.to_owned(), source };
-        std::fs::read_to_string(path).map(SecretString::from).map_err(failed)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use remora_service::config::Settings;
+
+    use crate::fallback::Reason;
 
     use super::*;
 
@@ -285,6 +308,48 @@ mod tests {
         assert_eq!(engines[0].authorization.as_ref().unwrap(), "Bearer sk-2");
     }
 
+    const REMOTE: &str = "[[gateway.fallback.remotes]]\nname = 'r'\nkind = 'openai'\nbase_url = 'http://h:1/v1/'\n";
+
+    #[test]
+    fn nothing_leaves_until_a_remote_is_set() {
+        let off = |toml: &str, key: Option<&str>| load(toml).unwrap().fallback(key.map(Into::into)).unwrap().is_off();
+        assert!(off("", None) && off("", Some(" ")));
+        assert!(!off("", Some("sk-ant")));
+        assert!(off("[gateway.fallback]\nenabled = false", Some("sk-ant")));
+        assert!(!off(&format!("{REMOTE}api_key = 'k'"), None));
+        assert!(off("[[gateway.fallback.rules]]\nwhen = 'never'", Some("sk-ant")));
+        assert!(off("[[gateway.fallback.rules]]\nwhen = 'crisis'", None));
+    }
+
+    #[test]
+    fn crisis_is_looked_for_where_requests_may_leave_or_it_is_asked_for() {
+        let looks = |toml: &str, fallback| load(toml).unwrap().crisis(fallback).unwrap().is_some();
+        assert!(!looks("", false) && looks("", true));
+        assert!(looks("[gateway.crisis]\nenabled = true", false));
+        assert!(!looks("[gateway.crisis]\nenabled = false", true));
+    }
+
+    #[test]
+    fn rules_are_read_from_the_top() {
+        let rules = "[[gateway.fallback.rules]]\nwhen = 'never'\nmodels = ['agent/*']\n\
+                     [[gateway.fallback.rules]]\nwhen = 'not_ready'\nmodels = ['big', 'own/*']\nbefore_hold = true\n";
+        let remote =
+            format!("{REMOTE}api_key = 'k'\nmodels = {{ 'gpt-*' = '*', 'big' = 'gpt-5' }}\ndefault_model = 'd'\n");
+        let fallback = load(&format!("{remote}{rules}")).unwrap().fallback(None).unwrap();
+        let to = |reason, names: &[&str]| -> Vec<String> {
+            fallback.destinations(reason, names).into_iter().map(|to| to.model).collect()
+        };
+        assert_eq!(to(Reason::NotReady, &["big"]), ["gpt-5"]);
+        assert_eq!(to(Reason::NotReady, &["alias", "own/name"]), ["d"]);
+        assert!(to(Reason::NotReady, &["other"]).is_empty() && to(Reason::Crisis, &["big"]).is_empty());
+        assert!(to(Reason::NotReady, &["big", "agent/x"]).is_empty(), "by any of its names it stays here");
+        assert!(fallback.leaves_before_hold(&["big"]) && !fallback.leaves_before_hold(&["agent/x"]));
+        let usual = load(&remote).unwrap().fallback(None).unwrap();
+        let mapped = |name| usual.destinations(Reason::ModelMap, &[name]).pop().map(|to| to.model);
+        assert_eq!((mapped("gpt-9").as_deref(), mapped("other")), (Some("gpt-9"), None));
+        assert!(!format!("{:?}", load(&remote).unwrap()).contains("'k'"));
+    }
+
     #[test]
     fn mistakes_are_named() {
         let engine = "[[gateway.engines]]\nid = 'e'\naddress = 'http://h:1'\n";
@@ -299,6 +364,16 @@ mod tests {
             (&format!("{engine}port = 3"), "port"),
             ("[[gateway.engines]]\nid = 'e'\naddress = 'https://h'", "not https"),
             ("[gateway.aliases]\na = 'b'\nb = 'a'", "back to itself"),
+            (REMOTE, "remote r has neither api_key nor api_key_file"),
+            (&format!("{REMOTE}api_key = 'a'\n{REMOTE}api_key = 'a'"), "two remotes called r"),
+            (&REMOTE.replace("'r'", "'local'"), "no name for a remote"),
+            (&REMOTE.replace("http:", "ftp:"), "is no address"),
+            (
+                &format!("{REMOTE}api_key = 'a'\n[[gateway.fallback.rules]]\nwhen = 'crisis'\nremote = 'x'"),
+                "the remote x",
+            ),
+            ("[gateway.crisis]\npatterns = ['(']", "gateway.crisis: a pattern cannot be used"),
+            ("[gateway.limits]\nwait_ms = 0", "limits.wait_ms must be more than 0"),
         ];
         for (toml, expected) in mistakes {
             let message = load(toml).unwrap_err();

@@ -3,6 +3,8 @@
 
 use remora_types::engines::Capability;
 
+use crate::upstream::EventStyle;
+
 /// A path of an engine that clients may reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Endpoint {
@@ -53,6 +55,18 @@ impl Endpoint {
             Self::Embeddings => "embeddings",
             Self::Tokenize | Self::Detokenize => "tokenize",
         }
+    }
+
+    /// Whether a request begins with something that an engine may have in its prefix cache.
+    #[must_use]
+    pub(crate) fn has_beginning(self) -> bool {
+        matches!(self, Self::ChatCompletions | Self::Completions | Self::Responses)
+    }
+
+    /// How its event streams say that they failed.
+    #[must_use]
+    pub(crate) fn events(self) -> EventStyle {
+        if self == Self::Responses { EventStyle::Responses } else { EventStyle::Chat }
     }
 
     /// What an engine must be able to do to answer it.

@@ -10,10 +10,16 @@
 mod api;
 mod body;
 mod config;
+mod crisis;
 mod directory;
 mod endpoint;
+mod fallback;
 mod hold;
+mod limits;
 mod metrics;
+mod models;
+mod routing;
+mod secret;
 mod state;
 mod upstream;
 mod usage;
@@ -23,13 +29,21 @@ use remora_service::{Identity, Listener, Metrics, Service, ServiceName};
 use thiserror::Error;
 
 pub use config::{Config, EngineConfig, InvalidConfig};
+pub use crisis::{CrisisConfig, InvalidCrisis};
 pub use directory::InvalidNaming;
+pub use fallback::{FallbackConfig, InvalidFallback, Reason, RemoteConfig, RemoteKind, RuleConfig};
+pub use limits::{Class, LimitsConfig, PriorityRule};
+pub use models::{Images, ModelConfig, Thoughts};
+pub use secret::InvalidSecret;
 pub use usage::UsageError;
 
 use directory::{Directory, follow};
 use metrics::GatewayMetrics;
 use state::{GatewayState, Parts};
 use usage::Usage;
+
+/// Anthropic's own name for its key, as its SDKs read it.
+const ANTHROPIC_API_KEY: &str = "ANTHROPIC_API_KEY";
 
 /// A gateway that cannot start.
 #[derive(Debug, Error)]
@@ -55,13 +69,21 @@ pub async fn service(config: &Config, listener: Listener, identity: &Identity) -
         config.naming()?,
         metrics.clone(),
         config.connect_timeout(),
+        config.limits.clone(),
     );
+    let fallback = config.fallback(std::env::var(ANTHROPIC_API_KEY).ok().map(Into::into))?;
+    fallback.announce();
     let usage = Usage::open(config.usage_file.as_deref(), config.usage_days, metrics.clone()).await?;
     let state = GatewayState::from(Parts {
-        directory,
+        crisis: config.crisis(!fallback.is_off())?,
+        fallback,
         hold: config.hold(metrics.held()),
+        directory,
         metrics,
         patience: config.patience(),
+        priorities: config.priorities(),
+        models: config.models(),
+        longest_wait: config.limits.wait(),
         body_limit: config.body_limit_bytes,
         keys: identity.key_store().await.transpose()?,
         audit: identity.audit(),
@@ -74,10 +96,10 @@ pub async fn service(config: &Config, listener: Listener, identity: &Identity) -
         .quiet()
         .per_core()
         .body_limit(config.body_limit_bytes)
-        .ready(move || for_ready.directory().reasons())
-        .details(move || for_status.directory().report())
+        .ready(move || for_ready.directory.reasons())
+        .details(move || for_status.directory.report())
         .task("engine directory", |stop| async move {
-            follow(for_task.directory(), &stop).await;
+            follow(&for_task.directory, &stop).await;
             Ok(())
         })
         .task("usage", |stop| async move {

@@ -2,15 +2,20 @@
 //!
 //! Handles are looked up when the directory changes, not per request.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
 use remora_service::Metrics;
 use remora_types::{EngineId, ModelId};
 
+use crate::fallback::Reason;
+use crate::limits::Class;
 use crate::usage::Counters;
 
 /// Upper bounds of the first-byte buckets, in seconds: from a cached embedding to a long prompt in a long queue.
@@ -97,6 +102,11 @@ struct EngineLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClassLabels {
+    class: Class,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RefusalLabels {
     code: String,
 }
@@ -114,6 +124,32 @@ pub(crate) struct GatewayMetrics {
     ready: Family<EngineLabels, Gauge>,
     refused: Family<RefusalLabels, Counter>,
     held: Gauge,
+    limits: Family<EngineLabels, Gauge>,
+    open: Family<EngineLabels, Gauge>,
+    openings: Family<EngineLabels, Counter>,
+    queued: Family<ClassLabels, Gauge>,
+    queue_time: Family<ClassLabels, Histogram, fn() -> Histogram>,
+    fallbacks: Family<FallbackLabels, Counter>,
+    remotes: Family<RemoteLabels, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RemoteLabels {
+    remote: String,
+    outcome: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FallbackLabels {
+    route: String,
+    reason: Reason,
+}
+
+/// Counts how requests to one remote end.
+#[derive(Debug, Clone)]
+pub(crate) struct RemoteMeter {
+    outcomes: Family<RemoteLabels, Counter>,
+    remote: String,
 }
 
 /// The handles of one model on one engine.
@@ -122,7 +158,6 @@ pub(crate) struct Meter {
     outcomes: [Counter; Outcome::ALL.len()],
     pub(crate) first_byte: Histogram,
     pub(crate) pace: Pace,
-    pub(crate) in_flight: Gauge,
 }
 
 /// How fast streamed answers come, in seconds.
@@ -149,6 +184,13 @@ impl GatewayMetrics {
             ready: Family::default(),
             refused: Family::default(),
             held: Gauge::default(),
+            limits: Family::default(),
+            open: Family::default(),
+            openings: Family::default(),
+            queued: Family::default(),
+            queue_time: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            fallbacks: Family::default(),
+            remotes: Family::default(),
         };
         metrics.register(|registry| {
             registry.register(
@@ -197,8 +239,57 @@ impl GatewayMetrics {
                 "Requests that wait for an engine to be ready",
                 own.held.clone(),
             );
+            own.register_limits(registry);
+            own.register_remotes(registry);
         });
         own
+    }
+
+    fn register_limits(&self, registry: &mut Registry) {
+        registry.register(
+            "remora_gateway_engine_limit",
+            "Requests that an engine is given at a time, where there is a limit",
+            self.limits.clone(),
+        );
+        registry.register(
+            "remora_gateway_engine_circuit_open",
+            "1 while an engine is left alone because it failed again and again",
+            self.open.clone(),
+        );
+        registry.register("remora_gateway_engine_circuit_openings", "How often that began", self.openings.clone());
+        registry.register(
+            "remora_gateway_requests_queued",
+            "Requests that wait for room at an engine, by class",
+            self.queued.clone(),
+        );
+        registry.register(
+            "remora_gateway_queue_seconds",
+            "Time that requests waited for room before they got it, by class",
+            self.queue_time.clone(),
+        );
+    }
+
+    fn register_remotes(&self, registry: &mut Registry) {
+        registry.register(
+            "remora_gateway_fallbacks",
+            "Requests that a rule of the fallback was about, by where they went and why",
+            self.fallbacks.clone(),
+        );
+        registry.register(
+            "remora_gateway_remote_requests",
+            "Requests given to a remote, by remote and how they ended",
+            self.remotes.clone(),
+        );
+    }
+
+    /// Counts a request that went elsewhere, or stayed here, for this reason.
+    pub(crate) fn fallback(&self, route: &str, reason: Reason) {
+        self.fallbacks.get_or_create(&FallbackLabels { route: route.to_owned(), reason }).inc();
+    }
+
+    /// The handle of a remote.
+    pub(crate) fn remote(&self, remote: &str) -> RemoteMeter {
+        RemoteMeter { outcomes: self.remotes.clone(), remote: remote.to_owned() }
     }
 
     /// The handles of a model on an engine.
@@ -215,7 +306,6 @@ impl GatewayMetrics {
                 first: self.first_token.get_or_create(&labels).clone(),
                 between: self.between_tokens.get_or_create(&labels).clone(),
             },
-            in_flight: self.in_flight(engine),
         }
     }
 
@@ -242,10 +332,38 @@ impl GatewayMetrics {
     /// Notes whether an engine is ready; `None` when it has left.
     pub(crate) fn set_ready(&self, engine: &EngineId, ready: Option<bool>) {
         let labels = EngineLabels { engine: engine.to_string() };
-        match ready {
-            Some(ready) => drop(self.ready.get_or_create(&labels).set(i64::from(ready))),
-            None => drop(self.ready.remove(&labels)),
+        if let Some(ready) = ready {
+            self.ready.get_or_create(&labels).set(i64::from(ready));
+            return;
         }
+        self.ready.remove(&labels);
+        self.limits.remove(&labels);
+        self.open.remove(&labels);
+    }
+
+    /// Notes how many requests an engine is given at a time.
+    pub(crate) fn set_limit(&self, engine: &EngineId, limit: Option<u32>) {
+        let labels = EngineLabels { engine: engine.to_string() };
+        match limit {
+            Some(limit) => drop(self.limits.get_or_create(&labels).set(limit.into())),
+            None => drop(self.limits.remove(&labels)),
+        }
+    }
+
+    /// Whether an engine's breaker is open, and how often it opened.
+    pub(crate) fn circuit(&self, engine: &EngineId) -> (Gauge, Counter) {
+        let labels = EngineLabels { engine: engine.to_string() };
+        (self.open.get_or_create(&labels).clone(), self.openings.get_or_create(&labels).clone())
+    }
+
+    /// How many requests wait for room, by class.
+    pub(crate) fn queued(&self) -> [Gauge; Class::ALL.len()] {
+        Class::ALL.map(|class| self.queued.get_or_create(&ClassLabels { class }).clone())
+    }
+
+    /// Notes how long a request waited for room.
+    pub(crate) fn waited(&self, class: Class, time: Duration) {
+        self.queue_time.get_or_create(&ClassLabels { class }).observe(time.as_secs_f64());
     }
 
     /// How many requests wait for an engine.
@@ -256,6 +374,12 @@ impl GatewayMetrics {
     /// Counts a request that was refused here. Codes are our own words, so there are few.
     pub(crate) fn refused(&self, code: &str) {
         self.refused.get_or_create(&RefusalLabels { code: code.to_owned() }).inc();
+    }
+}
+
+impl RemoteMeter {
+    pub(crate) fn count(&self, outcome: Outcome) {
+        self.outcomes.get_or_create(&RemoteLabels { remote: self.remote.clone(), outcome }).inc();
     }
 }
 

@@ -1,17 +1,27 @@
 //! What every handler shares.
 
+use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use remora_service::Audit;
 use remora_service::identity::KeyStore;
 
+use crate::crisis::Crisis;
 use crate::directory::Directory;
+use crate::fallback::Fallback;
 use crate::hold::Hold;
+use crate::limits::Priorities;
 use crate::metrics::GatewayMetrics;
+use crate::models::Models;
 use crate::upstream::Patience;
 use crate::usage::Usage;
 
-/// What one gateway is made of.
+/// Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct GatewayState(Arc<Parts>);
+
+/// What every handler shares, put together in [`crate::service`].
 pub(crate) struct Parts {
     /// Which engine answers for which model.
     pub(crate) directory: Directory,
@@ -21,6 +31,16 @@ pub(crate) struct Parts {
     pub(crate) patience: Patience,
     /// Where requests wait for an engine.
     pub(crate) hold: Hold,
+    /// Whose request goes first.
+    pub(crate) priorities: Priorities,
+    /// How long a request waits for room at an engine.
+    pub(crate) longest_wait: Duration,
+    /// Where requests may go that cannot be answered here.
+    pub(crate) fallback: Fallback,
+    /// What the settings say about single models.
+    pub(crate) models: Models,
+    /// What is looked for in messages, if anything.
+    pub(crate) crisis: Option<Crisis>,
     /// Largest request body, in bytes.
     pub(crate) body_limit: usize,
     /// The keys, where there are any.
@@ -31,46 +51,16 @@ pub(crate) struct Parts {
     pub(crate) usage: Usage,
 }
 
-/// Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct GatewayState(Arc<Parts>);
-
 impl From<Parts> for GatewayState {
     fn from(parts: Parts) -> Self {
         Self(Arc::new(parts))
     }
 }
 
-impl GatewayState {
-    pub(crate) fn directory(&self) -> &Directory {
-        &self.0.directory
-    }
+impl Deref for GatewayState {
+    type Target = Parts;
 
-    pub(crate) fn metrics(&self) -> &GatewayMetrics {
-        &self.0.metrics
-    }
-
-    pub(crate) fn patience(&self) -> Patience {
-        self.0.patience
-    }
-
-    pub(crate) fn hold(&self) -> &Hold {
-        &self.0.hold
-    }
-
-    pub(crate) fn keys(&self) -> Option<&KeyStore> {
-        self.0.keys.as_ref()
-    }
-
-    pub(crate) fn audit(&self) -> &Audit {
-        &self.0.audit
-    }
-
-    pub(crate) fn usage(&self) -> &Usage {
-        &self.0.usage
-    }
-
-    pub(crate) fn body_limit(&self) -> usize {
-        self.0.body_limit
+    fn deref(&self) -> &Parts {
+        &self.0
     }
 }

@@ -4,15 +4,19 @@
 //! | --- | --- | --- |
 //! | 400 | `malformed_json`, `invalid_body`, `unreadable_body` | the body is not a JSON object with one model |
 //! | 400 | `unsupported_by_engine` | the model's engine has no such endpoint; another try will not help |
+//! | 400 | `unsupported_content` | the settings say that the model takes no images, or no tools |
 //! | 403 | `model_not_allowed` | the caller's key names other models |
 //! | 404 | `model_not_found` | no engine has it |
 //! | 408 | `request_timeout` | the body stopped arriving |
 //! | 413 | `body_too_large` | |
 //! | 429 | `rate_limit_exceeded` | the key has used up its tokens of this minute; with `Retry-After` |
+//! | 429 | `queue_full` | every engine is busy and as many requests wait as may; with `Retry-After` |
 //! | 502 | `upstream_failed`, `upstream_unauthorized` | the engine broke off before it answered, or refuses our key |
-//! | 503 | `model_not_ready`, `no_engine`, `upstream_unreachable` | with `Retry-After` |
+//! | 503 | `model_not_ready`, `no_engine`, `upstream_unreachable`, `engine_resting` | with `Retry-After` |
+//! | 503 | `queue_timeout` | no engine had room in time; with `Retry-After` |
 //! | 504 | `upstream_timeout` | the engine did not begin to answer |
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -21,7 +25,9 @@ use remora_types::ModelId;
 use remora_types::engines::EngineState;
 
 use crate::body::{CollectError, NotAnObject};
-use crate::directory::LookupError;
+use crate::directory::{DrawError, LookupError, Offer};
+use crate::fallback::Reason;
+use crate::models::Unfit;
 use crate::upstream::UpstreamError;
 
 /// When to try again where an engine may be back at any moment.
@@ -37,8 +43,25 @@ pub(super) enum Failure {
     Body(NotAnObject),
     Lookup(LookupError),
     Upstream(UpstreamError),
-    ModelNotAllowed { caller: String, model: ModelId },
+    ModelNotAllowed {
+        caller: String,
+        model: ModelId,
+    },
     OutOfTokens(Duration),
+    /// Every engine that could take it has as much as it may. Never told to a client: it waits in line.
+    Busy(Vec<Arc<Offer>>),
+    QueueFull {
+        model: ModelId,
+    },
+    /// The model cannot take what the request holds.
+    Unfit {
+        model: ModelId,
+        what: Unfit,
+    },
+    WaitedTooLong {
+        model: ModelId,
+        waited: Duration,
+    },
 }
 
 impl Failure {
@@ -46,8 +69,26 @@ impl Failure {
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Lookup(error) => error.may_pass(),
-            Self::Upstream(UpstreamError::Unreachable { .. } | UpstreamError::BrokeOff { .. }) => true,
+            Self::Busy(_) | Self::Upstream(UpstreamError::Unreachable { .. } | UpstreamError::BrokeOff { .. }) => true,
             _ => false,
+        }
+    }
+
+    /// Why the request may be answered elsewhere, if that would help.
+    pub(super) fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Lookup(LookupError::UnknownModel { .. }) => Some(Reason::ModelMap),
+            Self::Lookup(LookupError::Unsupported { .. })
+            | Self::Upstream(UpstreamError::Slow { .. } | UpstreamError::KeyRefused { .. })
+            | Self::Collect(_)
+            | Self::Body(_)
+            | Self::ModelNotAllowed { .. }
+            | Self::Unfit { .. }
+            | Self::OutOfTokens(_) => None,
+            Self::Lookup(_) | Self::Upstream(UpstreamError::Unreachable { .. } | UpstreamError::BrokeOff { .. }) => {
+                Some(Reason::NotReady)
+            }
+            Self::Busy(_) | Self::QueueFull { .. } | Self::WaitedTooLong { .. } => Some(Reason::QueueFull),
         }
     }
 
@@ -69,9 +110,12 @@ impl From<NotAnObject> for Failure {
     }
 }
 
-impl From<LookupError> for Failure {
-    fn from(error: LookupError) -> Self {
-        Self::Lookup(error)
+impl From<DrawError> for Failure {
+    fn from(error: DrawError) -> Self {
+        match error {
+            DrawError::Lookup(error) => Self::Lookup(error),
+            DrawError::Busy(offers) => Self::Busy(offers),
+        }
     }
 }
 
@@ -95,6 +139,24 @@ impl From<Failure> for ApiError {
             Failure::OutOfTokens(wait) => {
                 let message = "the key has used up its tokens of this minute";
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message).with_retry_after(wait)
+            }
+            Failure::Busy(offers) => Self::from(Failure::QueueFull { model: offers[0].model().clone() }),
+            Failure::QueueFull { model } => {
+                let message = format!("every engine of `{model}` is busy, and as many requests wait as may");
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", message).with_retry_after(LATER)
+            }
+            Failure::Unfit { model, what: Unfit::Images } => {
+                let message = format!("`{model}` sees no images; leave them out, or ask a model that does");
+                Self::bad_request("unsupported_content", message).with_param("messages")
+            }
+            Failure::Unfit { model, what: Unfit::Tools } => {
+                let message = format!("`{model}` cannot call tools; leave them out, or ask a model that can");
+                Self::bad_request("unsupported_content", message).with_param("tools")
+            }
+            Failure::WaitedTooLong { model, waited } => {
+                let waited = waited.as_secs_f64();
+                let message = format!("no engine of `{model}` had room within {waited:.1} s");
+                Self::unavailable("queue_timeout", message, LATER)
             }
         }
     }
@@ -136,6 +198,7 @@ impl IntoApi for LookupError {
             Self::NotYetKnown { state, .. } | Self::NotReady { state, .. } => {
                 ApiError::unavailable("model_not_ready", message, back_in(state)).with_param("model")
             }
+            Self::Resting { after, .. } => ApiError::unavailable("engine_resting", message, after).with_param("model"),
             Self::Unsupported { .. } => ApiError::bad_request("unsupported_by_engine", message).with_param("model"),
         }
     }

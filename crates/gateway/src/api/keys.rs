@@ -25,7 +25,7 @@ pub(super) async fn create(
         "id": key.info.id, "role": key.info.role, "models": key.info.models, "expires_at": key.info.expires_at,
         "requests_per_minute": key.info.requests_per_minute, "tokens_per_minute": key.info.tokens_per_minute,
     });
-    state.audit().record(&caller, "key.create", key.info.name.as_str(), details).await;
+    state.audit.record(&caller, "key.create", key.info.name.as_str(), details).await;
     Ok((StatusCode::CREATED, Json(key)))
 }
 
@@ -44,13 +44,13 @@ pub(super) async fn revoke(
     ApiPath(key): ApiPath<String>,
 ) -> Result<Json<KeyInfo>, ApiError> {
     let info = store(&state)?.revoke(&key).await.map_err(IntoApi::into_api)?;
-    state.audit().record(&caller, "key.revoke", info.name.as_str(), json!({"id": info.id})).await;
+    state.audit.record(&caller, "key.revoke", info.name.as_str(), json!({"id": info.id})).await;
     Ok(Json(info))
 }
 
 fn store(state: &GatewayState) -> Result<&KeyStore, ApiError> {
     let none = || ApiError::conflict("no_keys", "this gateway runs without keys");
-    state.keys().ok_or_else(none)
+    state.keys.as_ref().ok_or_else(none)
 }
 
 impl IntoApi for KeyStoreError {

@@ -2,36 +2,40 @@
 //!
 //! A request is translated, sent as a chat request, and its answer translated back piece by piece
 //! ([`remora_protocol::anthropic`]). Refusals that are known before the first byte are real statuses in Anthropic's
-//! words; from then on pings keep the client, and a failure is an `error` event.
+//! words; from then on it is [`Events`]' turn. What goes to Anthropic itself goes as it came.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use http_body::{Body as HttpBody, Frame};
 use remora_protocol::anthropic::{
-    Asked, ChatOptions, CountTokensRequest, CountTokensResponse, ErrorBody, Failure, InlineSystem, Message,
-    MessageStream, MessagesRequest, answer,
+    Asked, ChatOptions, CountTokensRequest, CountTokensResponse, ErrorBody, Failure, Message, MessagesRequest,
+    Translated, answer,
 };
-use remora_service::{ApiError, Caller, RequestId, RequestSpan};
+use remora_service::{ApiError, RequestId};
+use remora_types::engines::Capability;
 use serde_json::Value;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::inference::Question;
+use super::away::{Original, is_as_it_is, route_of};
+use super::message_events::{Events, Source};
+use super::question::Question;
 use crate::body::collect;
 use crate::endpoint::Endpoint;
+use crate::models::estimate;
 use crate::state::GatewayState;
 
-/// Time between two pings; clients give up after some tens of seconds of silence.
-const PING: Duration = Duration::from_secs(10);
+/// Where the API is at Anthropic's, without and with its betas.
+const MESSAGES: [&str; 2] = ["/v1/messages", "/v1/messages?beta=true"];
+const COUNT_TOKENS: [&str; 2] = ["/v1/messages/count_tokens", "/v1/messages/count_tokens?beta=true"];
+
+/// Says that a count is none.
+const COUNT: &str = "x-remora-token-count";
 
 /// How long a stream that waits for its engine is left without a status line.
 const SILENT: Duration = Duration::from_secs(5);
@@ -61,23 +65,36 @@ pub(super) async fn stream(
     converse(state, id, request, true).await
 }
 
-/// How many tokens a message's prompt has, by the engine's own tokenizer and template.
+/// How many tokens a message's prompt has, by the engine's own tokenizer and template. For an engine that has none to ask
+/// it is an estimate, and `x-remora-token-count: estimate` says so.
 #[utoipa::path(post, path = "/v1/messages/count_tokens", tag = "messages", request_body = Value,
     responses((status = 200, body = CountTokensResponse), (status = 400, body = ErrorBody)))]
 pub(super) async fn count_tokens(
     State(state): State<GatewayState>,
     Extension(id): Extension<RequestId>,
     request: Request,
-) -> Result<Json<CountTokensResponse>, ApiError> {
+) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
-    let body = collect(&head.headers, body, state.body_limit()).await.map_err(super::error::IntoApi::into_api)?;
-    let tokenize = CountTokensRequest::parse(&body).map_err(refusal)?.into_tokenize(&options()).value;
-    let question = question(state, Endpoint::Tokenize, id, &head.extensions);
+    let body = collect(&head.headers, body, state.body_limit).await.map_err(super::error::IntoApi::into_api)?;
+    let request = CountTokensRequest::parse(&body).map_err(refusal)?;
+    let model = request.model.clone();
+    let tokenize = translated(&state, &id, &model, |options| request.into_tokenize(options));
+    if lacks_tokenizer(&state, &model) {
+        tracing::debug!(id = id.as_str(), model, "the engine has no tokenizer to ask; its tokens are estimated");
+        let input_tokens = estimate(&tokenize);
+        return Ok(([(COUNT, "estimate")], Json(CountTokensResponse { input_tokens })).into_response());
+    }
+    let original = Original { target: target(COUNT_TOKENS, &head), body };
+    let question = Question::translated(state, Endpoint::Tokenize, id, Some(original), head);
     let response = question.ask(encoded(&tokenize)).await?;
+    if is_as_it_is(&response) {
+        return Ok(response);
+    }
     let body = whole(response).await?;
     let counted: Value = serde_json::from_slice(&body).map_err(ApiError::internal)?;
     let missing = || ApiError::internal("the engine's answer to /tokenize holds no count");
-    Ok(Json(CountTokensResponse { input_tokens: counted["count"].as_u64().ok_or_else(missing)? }))
+    let input_tokens = counted["count"].as_u64().ok_or_else(missing)?;
+    Ok(Json(CountTokensResponse { input_tokens }).into_response())
 }
 
 /// What this is, for whoever opens it; Claude Code sends it a HEAD before its first request.
@@ -99,55 +116,75 @@ async fn converse(
     always_streams: bool,
 ) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
-    let body = collect(&head.headers, body, state.body_limit()).await.map_err(super::error::IntoApi::into_api)?;
+    let body = collect(&head.headers, body, state.body_limit).await.map_err(super::error::IntoApi::into_api)?;
     let mut request = MessagesRequest::parse(&body).map_err(refusal)?;
     if always_streams {
         request.stream = Some(true);
     }
     let streams = request.stream == Some(true);
     let asked = Asked::of(&request, format!("msg_{}", id.as_str()));
-    let chat = encoded(&request.into_chat(&options()).value);
-    let question = question(state, Endpoint::ChatCompletions, id, &head.extensions);
+    let model = request.model.clone();
+    let chat = encoded(&translated(&state, &id, &model, |options| request.into_chat(options)));
+    // Where the path says that it streams, the body need not.
+    let original = (!always_streams).then(|| Original { target: target(MESSAGES, &head), body });
+    let question = Question::translated(state, Endpoint::ChatCompletions, id, original, head);
     if !streams {
-        let body = whole(question.ask(chat).await?).await?;
+        let response = question.ask(chat).await?;
+        if is_as_it_is(&response) {
+            return Ok(response);
+        }
+        let route = route_of(&response);
+        let body = whole(response).await?;
         let message = answer(&body, asked).map_err(|error| refusal(error.into()))?;
-        return Ok(Json(message.value).into_response());
+        return Ok((route, Json(message.value)).into_response());
     }
     let mut asking: BoxFuture<'static, _> = Box::pin(question.ask(chat));
-    let source = match tokio::time::timeout(SILENT, &mut asking).await {
+    let (source, mut headers) = match tokio::time::timeout(SILENT, &mut asking).await {
         Ok(response) => {
             let response = response?;
+            if is_as_it_is(&response) {
+                return Ok(response);
+            }
             if response.status() != StatusCode::OK {
                 return whole(response).await.map(IntoResponse::into_response);
             }
-            Source::Answer(response.into_body())
+            let route = route_of(&response);
+            (Source::Answer(response.into_body()), route)
         }
-        Err(_) => Source::Asking(asking),
+        Err(_) => (Source::Asking(asking), HeaderMap::new()),
     };
-    let mut pings = tokio::time::interval_at(Instant::now() + PING, PING);
-    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let events = Events { source, stream: MessageStream::new(asked), pings, out: BytesMut::new() };
-    let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    Ok((headers, Body::new(events)).into_response())
+    Ok((headers, Body::new(Events::new(source, asked))).into_response())
 }
 
-/// What holds for every engine.
-fn options() -> ChatOptions {
-    ChatOptions {
-        drop_billing_line: true,
-        // Hoisting would change the head of the prompt in the middle of a conversation, and lose the engine's cache.
-        inline_system: InlineSystem::Fold,
-        continuous_usage: true,
-        ..ChatOptions::default()
+/// Anthropic's path, with the one query that Claude Code sends: a query may hold a key of ours.
+fn target([plain, beta]: [&'static str; 2], head: &http::request::Parts) -> &'static str {
+    let is_beta = head.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "beta=true"));
+    if is_beta { beta } else { plain }
+}
+
+/// What is translated for a model, as its engine reads it; what could not be carried over is logged.
+fn translated<T>(
+    state: &GatewayState,
+    id: &RequestId,
+    model: &str,
+    translate: impl FnOnce(&ChatOptions) -> Translated<T>,
+) -> T {
+    let options = state.models.options(state.directory.table().known(model, Capability::Chat));
+    let Translated { value, notes } = translate(&options);
+    for note in notes {
+        tracing::debug!(id = id.as_str(), model, %note, "not all of a request could be carried over");
     }
+    value
 }
 
-fn question(state: GatewayState, endpoint: Endpoint, id: RequestId, extensions: &http::Extensions) -> Question {
-    // None of the client's headers are the engine's business: the request is the gateway's own.
-    let (caller, span) = (extensions.get::<Caller>().cloned(), extensions.get::<RequestSpan>().cloned());
-    Question { state, endpoint, id, headers: HeaderMap::new(), caller, span }
+/// Whether a model is known whose engine does not tokenize in vLLM's shape.
+fn lacks_tokenizer(state: &GatewayState, model: &str) -> bool {
+    let table = state.directory.table();
+    let known = table.known(model, Capability::Tokenize);
+    // An engine that has not been looked at may still turn out to have one.
+    known.is_some_and(|(_, can)| !can.0.is_empty() && !can.has(Capability::Tokenize))
 }
 
 fn encoded(request: &impl serde::Serialize) -> Bytes {
@@ -155,7 +192,7 @@ fn encoded(request: &impl serde::Serialize) -> Bytes {
 }
 
 /// A whole answer of the engine, or its refusal in Anthropic's words.
-async fn whole(response: Response) -> Result<Bytes, ApiError> {
+pub(super) async fn whole(response: Response) -> Result<Bytes, ApiError> {
     let status = response.status();
     let body = axum::body::to_bytes(response.into_body(), ANSWER_LIMIT).await.map_err(|error| {
         ApiError::new(StatusCode::BAD_GATEWAY, "upstream_failed", "the engine broke off before its answer was whole")
@@ -168,7 +205,7 @@ async fn whole(response: Response) -> Result<Bytes, ApiError> {
 }
 
 /// A failure on its way to the dialect that renders it.
-fn refusal(failure: Failure) -> ApiError {
+pub(super) fn refusal(failure: Failure) -> ApiError {
     let status = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     ApiError::new(status, "upstream_refused", failure.message)
 }
@@ -178,86 +215,4 @@ pub(crate) fn anthropic(error: &ApiError, id: &str) -> Response {
     let failure = Failure::of_status(error.status().as_u16(), error.message());
     let status = StatusCode::from_u16(failure.status).unwrap_or(error.status());
     (status, Json(failure.body(Some(id)))).into_response()
-}
-
-/// An answer as Anthropic's events.
-struct Events {
-    source: Source,
-    stream: MessageStream,
-    pings: Interval,
-    out: BytesMut,
-}
-
-enum Source {
-    Asking(BoxFuture<'static, Result<Response, ApiError>>),
-    Refused(BoxFuture<'static, Result<Bytes, ApiError>>),
-    Answer(Body),
-    Over,
-}
-
-impl Events {
-    /// What there is to send.
-    fn take(&mut self) -> Option<Result<Frame<Bytes>, axum::Error>> {
-        (!self.out.is_empty()).then(|| Ok(Frame::data(self.out.split().freeze())))
-    }
-
-    fn fail(&mut self, error: &ApiError) {
-        self.source = Source::Over;
-        self.stream.fail(&Failure::of_status(error.status().as_u16(), error.message()), &mut self.out);
-    }
-
-    /// Moves on by one step; ready when something may have been written.
-    fn advance(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        match &mut self.source {
-            Source::Asking(asking) => match ready!(asking.as_mut().poll(context)) {
-                Ok(response) if response.status() == StatusCode::OK => {
-                    self.source = Source::Answer(response.into_body());
-                }
-                Ok(response) => self.source = Source::Refused(Box::pin(whole(response))),
-                Err(error) => self.fail(&error),
-            },
-            Source::Refused(refused) => match ready!(refused.as_mut().poll(context)) {
-                Ok(_) => self.source = Source::Over,
-                Err(error) => self.fail(&error),
-            },
-            Source::Answer(body) => match ready!(Pin::new(body).poll_frame(context)) {
-                Some(Ok(frame)) => {
-                    if let Some(bytes) = frame.data_ref() {
-                        self.stream.feed(bytes, &mut self.out);
-                    }
-                }
-                Some(Err(error)) => {
-                    let message = format!("the engine stopped answering: {error}");
-                    self.fail(&ApiError::new(StatusCode::BAD_GATEWAY, "upstream_failed", message));
-                }
-                None => {
-                    self.source = Source::Over;
-                    self.stream.finish(&mut self.out);
-                }
-            },
-            Source::Over => {}
-        }
-        Poll::Ready(())
-    }
-}
-
-impl HttpBody for Events {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let this = self.get_mut();
-        loop {
-            if let Some(frame) = this.take() {
-                return Poll::Ready(Some(frame));
-            }
-            if matches!(this.source, Source::Over) {
-                return Poll::Ready(None);
-            }
-            if this.advance(context).is_pending() {
-                ready!(this.pings.poll_tick(context));
-                this.stream.ping(&mut this.out);
-            }
-        }
-    }
 }

@@ -30,8 +30,8 @@ pub(super) struct Meters {
     pub(super) account: Arc<Account>,
     /// Of the caller's key, where it has so many tokens a minute.
     pub(super) allowance: Option<Arc<Allowance>>,
-    /// How fast this model's answers come.
-    pub(super) pace: Pace,
+    /// How fast the answers of a model here come; none for a remote's.
+    pub(super) pace: Option<Pace>,
     pub(super) started: Instant,
     pub(super) request_bytes: usize,
     /// Where traces are sent.
@@ -76,14 +76,15 @@ impl Metered {
         if self.is_stream {
             self.events += memmem::find_iter(bytes, b"\n\n").count() as u64;
             let now = Instant::now();
-            match self.last.replace(now) {
-                None => {
-                    self.meters.pace.first.observe((now - self.meters.started).as_secs_f64());
-                    if let Some(call) = &mut self.meters.call {
-                        call.event("first token");
-                    }
+            let last = self.last.replace(now);
+            if let Some(pace) = &self.meters.pace {
+                match last {
+                    None => pace.first.observe((now - self.meters.started).as_secs_f64()),
+                    Some(last) => pace.between.observe((now - last).as_secs_f64()),
                 }
-                Some(last) => self.meters.pace.between.observe((now - last).as_secs_f64()),
+            }
+            if let (None, Some(call)) = (last, &mut self.meters.call) {
+                call.event("first token");
             }
         }
     }

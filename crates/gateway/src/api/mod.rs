@@ -1,12 +1,16 @@
 //! Every route.
 
+mod away;
 mod dialect;
 mod error;
 mod inference;
 mod keys;
+mod message_events;
 mod messages;
 mod meter;
 mod models;
+mod providers;
+mod question;
 mod status;
 mod usage;
 
@@ -38,6 +42,7 @@ pub(crate) fn routes() -> Routes<GatewayState> {
         .route(usable, routes!(messages::hello))
         .route(usable, routes!(status::status))
         .route(usable, routes!(usage::usage))
+        .route(usable, routes!(providers::list))
         .route(administrable, routes!(keys::create, keys::list))
         .route(administrable, routes!(keys::revoke))
 }

@@ -26,14 +26,15 @@ pub(super) async fn list(
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
 ) -> Response {
-    let table = state.directory().table();
+    let table = state.directory.table();
     if headers.contains_key(ANTHROPIC_VERSION) {
         let models = table.list(|model| caller.may_ask(model)).data;
         let models = anthropic::ModelList::new(models.iter().map(anthropic::ModelInfo::from).collect());
         return ([(VARY, ANTHROPIC_VERSION)], Json(models)).into_response();
     }
     if caller.info().models.is_some() {
-        return Json(table.list(|model| caller.may_ask(model))).into_response();
+        let list = table.render(&table.list(|model| caller.may_ask(model)));
+        return ([(CONTENT_TYPE, "application/json")], list).into_response();
     }
     ([(CONTENT_TYPE, "application/json")], table.rendered()).into_response()
 }
@@ -51,7 +52,7 @@ pub(super) async fn get(
     headers: HeaderMap,
     ApiPath(name): ApiPath<String>,
 ) -> Result<Response, ApiError> {
-    let table = state.directory().table();
+    let table = state.directory.table();
     let visible = |card: &&ModelCard| card.id.parse().is_ok_and(|id| caller.may_ask(&id));
     let card = table.card(&name).filter(visible).ok_or_else(|| table.unknown(&name, None).into_api());
     if !headers.contains_key(ANTHROPIC_VERSION) {

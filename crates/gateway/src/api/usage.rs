@@ -98,7 +98,7 @@ fn groups(by: &str) -> Result<Vec<UsageGroup>, ApiError> {
 
 async fn select(state: &GatewayState, selection: &Selection) -> Result<Vec<UsageRow>, ApiError> {
     let none = || ApiError::not_found("usage_not_kept", "this gateway keeps no usage: gateway.usage_file is not set");
-    state.usage().rows(selection).await.ok_or_else(none)?.map_err(IntoApi::into_api)
+    state.usage.rows(selection).await.ok_or_else(none)?.map_err(IntoApi::into_api)
 }
 
 impl IntoApi for UsageError {

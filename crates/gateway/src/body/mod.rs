@@ -1,9 +1,9 @@
-//! Request bodies: collected up to a limit, read for their `model` alone, and sent on as the bytes they came as.
+//! Request bodies: collected up to a limit, read for what decides where they go, and sent on as the bytes they came as.
 
 mod collect;
-mod model;
+mod envelope;
 mod pieces;
 
 pub(crate) use collect::{CollectError, collect};
-pub(crate) use model::{ModelField, NotAnObject};
+pub(crate) use envelope::{Envelope, NotAnObject};
 pub(crate) use pieces::Pieces;

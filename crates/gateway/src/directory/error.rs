@@ -1,8 +1,13 @@
 //! Why no engine could be chosen.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use remora_types::engines::{Capability, EngineState};
 use remora_types::{EngineId, ModelId};
 use thiserror::Error;
+
+use super::table::Offer;
 
 /// A request that no engine can take now. Displays as what the caller reads.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -47,6 +52,16 @@ pub(crate) enum LookupError {
         /// Why.
         detail: Option<String>,
     },
+    /// It is ready by its own word, but failed again and again.
+    #[error("the engine of `{model}`, {engine}, failed again and again and is left alone for a moment")]
+    Resting {
+        /// The model.
+        model: ModelId,
+        /// Its engine.
+        engine: EngineId,
+        /// When it is asked again.
+        after: Duration,
+    },
     /// The engine lacks what the path asks of it.
     #[error("the engine that serves `{model}` cannot do {capability}")]
     Unsupported {
@@ -61,10 +76,25 @@ impl LookupError {
     /// Whether waiting may help.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
-            Self::Unheard(_) => true,
+            Self::Unheard(_) | Self::Resting { .. } => true,
             Self::NotYetKnown { state, .. } | Self::NotReady { state, .. } => *state != EngineState::Stopped,
             Self::NoEngine | Self::UnknownModel { .. } | Self::Unsupported { .. } => false,
         }
+    }
+}
+
+/// A request that got no place at an engine.
+#[derive(Debug)]
+pub(crate) enum DrawError {
+    /// No engine can take it.
+    Lookup(LookupError),
+    /// All engines that can have as much as they may.
+    Busy(Vec<Arc<Offer>>),
+}
+
+impl From<LookupError> for DrawError {
+    fn from(error: LookupError) -> Self {
+        Self::Lookup(error)
     }
 }
 

@@ -20,13 +20,14 @@ use remora_types::gateway::EngineLoad;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-pub(crate) use error::LookupError;
+pub(crate) use error::{DrawError, LookupError};
 pub use naming::InvalidNaming;
 pub(crate) use naming::Naming;
 pub(crate) use source::{Source, StaticEngine, follow};
-pub(crate) use table::Table;
+pub(crate) use table::{DESCRIPTION, Offer, Table};
 pub(crate) use ticket::Ticket;
 
+use crate::limits::{Breaker, Gate, LimitsConfig, Queue};
 use crate::metrics::GatewayMetrics;
 use crate::upstream::Upstream;
 use table::EngineEntry;
@@ -38,13 +39,23 @@ pub(crate) struct Directory {
     naming: Arc<Naming>,
     metrics: GatewayMetrics,
     connect_timeout: Duration,
+    limits: LimitsConfig,
+    queue: Arc<Queue>,
     source: Source,
 }
 
 impl Directory {
     /// A directory that has not heard of any engine yet.
     #[must_use]
-    pub(crate) fn new(source: Source, naming: Naming, metrics: GatewayMetrics, connect_timeout: Duration) -> Self {
+    pub(crate) fn new(
+        source: Source,
+        naming: Naming,
+        metrics: GatewayMetrics,
+        connect_timeout: Duration,
+        limits: LimitsConfig,
+    ) -> Self {
+        let aging = Duration::from_millis(limits.aging_ms);
+        let queue = Arc::new(Queue::new(limits.max_waiting, aging, metrics.queued()));
         let naming = Arc::new(naming);
         let table = Table::unheard(naming.clone(), source.to_string());
         Self {
@@ -53,8 +64,15 @@ impl Directory {
             naming,
             metrics,
             connect_timeout,
+            limits,
+            queue,
             source,
         }
+    }
+
+    /// Where requests wait for room at an engine.
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.queue
     }
 
     /// The table as it is now.
@@ -88,7 +106,15 @@ impl Directory {
                     }
                 },
             };
-            entries.push(Arc::new(EngineEntry { facts: facts.clone(), upstream }));
+            let gate = known.map_or_else(|| Arc::new(self.gate(&facts.id)), |entry| entry.gate.clone());
+            let came_back = known.filter(same).is_none_or(|entry| entry.facts.state != EngineState::Ready);
+            if came_back && facts.state == EngineState::Ready {
+                gate.breaker().close();
+            }
+            let limit = self.limits.of(&facts.id, &facts.limits);
+            gate.set_limit(limit);
+            self.metrics.set_limit(&facts.id, limit);
+            entries.push(Arc::new(EngineEntry { facts: facts.clone(), upstream, gate }));
         }
         for entry in old.entries().filter(|entry| engines.iter().all(|engine| engine.id != entry.facts.id)) {
             tracing::info!(engine = %entry.facts.id, "engine gone");
@@ -96,6 +122,12 @@ impl Directory {
         }
         self.table.store(Arc::new(Table::new(entries, self.naming.clone(), &self.metrics)));
         self.changes.send_replace(());
+    }
+
+    fn gate(&self, engine: &EngineId) -> Gate {
+        let (opened, openings) = self.metrics.circuit(engine);
+        let breaker = Breaker::new(engine.to_string(), &self.limits, opened, openings);
+        Gate::new(breaker, self.queue.clone(), self.metrics.in_flight(engine))
     }
 
     fn key(&self, engine: &EngineId) -> Option<HeaderValue> {
@@ -110,9 +142,13 @@ impl Directory {
 
     /// Every engine with its load.
     pub(crate) fn loads(&self) -> Vec<EngineLoad> {
-        let in_flight = |facts: &Engine| u64::try_from(self.metrics.in_flight(&facts.id).get()).unwrap_or_default();
-        let load =
-            |EngineEntry { facts, .. }: &EngineEntry| EngineLoad { in_flight: in_flight(facts), engine: facts.clone() };
+        let load = |EngineEntry { facts, gate, .. }: &EngineEntry| EngineLoad {
+            engine: facts.clone(),
+            in_flight: gate.inside().into(),
+            limit: gate.limit(),
+            queued: gate.waiting().into(),
+            circuit: gate.breaker().report(),
+        };
         self.table.load().entries().map(load).collect()
     }
 
@@ -122,7 +158,7 @@ impl Directory {
         let table = self.table.load();
         let engines: Vec<Value> = table
             .entries()
-            .map(|EngineEntry { facts, .. }| {
+            .map(|EngineEntry { facts, gate, .. }| {
                 json!({
                     "id": facts.id,
                     "address": facts.address,
@@ -132,7 +168,7 @@ impl Directory {
                     "detail": facts.detail,
                     "models": facts.models.iter().map(|m| &m.id).collect::<Vec<_>>(),
                     "capabilities": facts.capabilities,
-                    "in_flight": self.metrics.in_flight(&facts.id).get(),
+                    "in_flight": gate.inside(),
                 })
             })
             .collect();

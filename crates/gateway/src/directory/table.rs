@@ -6,16 +6,23 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use remora_protocol::openai::{ModelCard, ModelList};
-use remora_types::engines::{Capability, Engine, EngineState};
+use remora_types::engines::{Capabilities, Capability, Engine, EngineState};
 use remora_types::{EngineId, ModelId};
+use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::error::LookupError;
+use super::error::{DrawError, LookupError};
 use super::naming::{DEFAULT, Naming};
+use crate::limits::{Admission, Gate};
 use crate::metrics::{GatewayMetrics, Meter};
+use crate::routing::{self, Candidate};
 use crate::upstream::Upstream;
 
 /// Most names that an error message lists.
 const LISTED: usize = 20;
+
+/// What this gateway is, for people.
+pub(crate) const DESCRIPTION: &str = "Models on this tailnet";
 
 /// Who says that a model is served by an alias of the settings.
 const OWNER_OF_ALIASES: &str = "remora";
@@ -25,11 +32,12 @@ const OWNER_OF_ALIASES: &str = "remora";
 pub(super) struct EngineEntry {
     pub(super) facts: Engine,
     pub(super) upstream: Arc<Upstream>,
+    pub(super) gate: Arc<Gate>,
 }
 
 /// One engine's offer of one model.
 #[derive(Debug)]
-pub(super) struct Offer {
+pub(crate) struct Offer {
     pub(super) model: ModelId,
     pub(super) engine: Arc<EngineEntry>,
     pub(super) meter: Meter,
@@ -70,13 +78,48 @@ impl Table {
 
     fn of(engines: Vec<Arc<EngineEntry>>, models: HashMap<ModelId, Vec<Arc<Offer>>>, naming: Arc<Naming>) -> Self {
         let cards = cards(&engines, &naming);
-        let rendered = serde_json::to_vec(&cards).expect("a list of models is plain data").into();
-        Self { engines, models, naming, cards, rendered, unheard: None }
+        let mut table = Self { engines, models, naming, cards, rendered: Bytes::new(), unheard: None };
+        table.rendered = table.render(&table.cards);
+        table
     }
 
     /// `GET /v1/models`, as JSON.
     pub(crate) fn rendered(&self) -> Bytes {
         self.rendered.clone()
+    }
+
+    /// A list of models as JSON, with what Tailscale's launcher reads beside vLLM's fields.
+    pub(crate) fn render(&self, list: &ModelList) -> Bytes {
+        #[derive(Serialize)]
+        struct Listed<'a> {
+            #[serde(flatten)]
+            card: &'a ModelCard,
+            supported_endpoints: Vec<&'static str>,
+            metadata: &'a Value,
+        }
+        let metadata = json!({ "provider": {
+            "id": "remora", "name": "Remora", "description": DESCRIPTION, "requires_client_auth": false,
+            "upstream": "remora",
+        } });
+        let listed = |card| Listed { card, supported_endpoints: self.endpoints(card), metadata: &metadata };
+        let data: Vec<_> = list.data.iter().map(listed).collect();
+        let list = json!({ "object": list.object, "data": data });
+        serde_json::to_vec(&list).expect("a list of models is plain data").into()
+    }
+
+    /// Which APIs a model answers in.
+    fn endpoints(&self, card: &ModelCard) -> Vec<&'static str> {
+        let meant = || self.models.get(self.naming.target(&card.id)?);
+        let offers = self.models.get(card.id.as_str()).or_else(meant).map_or(&[][..], Vec::as_slice);
+        let can = |capability| offers.iter().any(|offer| offer.engine.facts.capabilities.has(capability));
+        let paths = [
+            (Capability::Chat, "/v1/chat/completions"),
+            (Capability::Chat, "/v1/messages"),
+            (Capability::Responses, "/v1/responses"),
+            (Capability::Completions, "/v1/completions"),
+            (Capability::Embeddings, "/v1/embeddings"),
+        ];
+        paths.into_iter().filter(|(capability, _)| can(*capability)).map(|(_, path)| path).collect()
     }
 
     /// The same, of some of the models.
@@ -116,21 +159,37 @@ impl Table {
         self.entries().map(reason).collect()
     }
 
-    /// The engine for a request: the least busy of those that are ready, serve the model and can do what is asked.
+    /// Who offers what a request asks for.
     ///
     /// A name is looked for among models and adapters, then among aliases. `default`, an empty name and none at all
     /// mean the settings' default model, else the first model of the first engine that can do it.
-    pub(super) fn choose(&self, asked: Option<&str>, capability: Capability) -> Result<Arc<Offer>, LookupError> {
+    pub(super) fn find(&self, asked: Option<&str>, capability: Capability) -> Result<&[Arc<Offer>], LookupError> {
         let asked = asked.filter(|name| !name.is_empty()).unwrap_or(DEFAULT);
-        let offers = match self.models.get(asked) {
-            Some(offers) => offers,
-            None => self.meant(asked, capability)?,
-        };
-        let usable = offers.iter().filter(|o| is_ready(&o.engine) && o.engine.facts.capabilities.has(capability));
-        match usable.min_by_key(|offer| offer.meter.in_flight.get()) {
-            Some(offer) => Ok(offer.clone()),
-            None => Err(refusal(offers, capability)),
+        match self.models.get(asked) {
+            Some(offers) => Ok(offers),
+            None => self.meant(asked, capability),
         }
+    }
+
+    /// A place at one of the engines that are ready, serve the model and can do what is asked.
+    pub(super) fn choose(
+        &self,
+        asked: Option<&str>,
+        capability: Capability,
+        beginning: impl FnOnce(&ModelId) -> Option<u64>,
+    ) -> Result<(Arc<Offer>, Admission), DrawError> {
+        let offers = self.find(asked, capability)?;
+        let usable = |o: &&Arc<Offer>| is_ready(&o.engine) && o.engine.facts.capabilities.has(capability);
+        let mut usable = offers.iter().filter(usable);
+        let Some(first) = usable.next() else { return Err(refusal(offers, capability).into()) };
+        let Some(second) = usable.next() else {
+            return first.enter().ok_or_else(|| busy(vec![first]));
+        };
+        let usable: Vec<_> = [first, second].into_iter().chain(usable).collect();
+        let candidates: Vec<_> = usable.iter().map(|offer| offer.candidate()).collect();
+        let order = routing::order(&candidates, beginning(&first.model));
+        let place = order.into_iter().find_map(|index| usable[index].enter());
+        place.ok_or_else(|| busy(usable))
     }
 
     /// What a name means that is no model's own.
@@ -154,6 +213,33 @@ impl Table {
         self.models.get(&name).map(Vec::as_slice)
     }
 
+    /// A model and what the engine can do that would be asked for it, whether or not it is ready.
+    pub(crate) fn known(&self, asked: &str, capability: Capability) -> Option<(&ModelId, &Capabilities)> {
+        let offers = self.find(Some(asked), capability).ok()?;
+        let ready = offers.iter().find(|offer| is_ready(&offer.engine));
+        let offer = ready.unwrap_or(offers.first()?);
+        Some((&offer.model, &offer.engine.facts.capabilities))
+    }
+
+    /// Whether an engine that is ready has `OpenAI`'s Responses API.
+    pub(crate) fn has_responses(&self) -> bool {
+        self.entries().any(|engine| is_ready(engine) && engine.facts.capabilities.has(Capability::Responses))
+    }
+
+    /// A model's own name, for one that is not it: what an alias or `default` stands for, whether or not it is there.
+    pub(crate) fn own_name(&self, asked: &str) -> Option<&ModelId> {
+        if self.models.contains_key(asked) {
+            return None;
+        }
+        if asked == DEFAULT { self.naming.default() } else { self.naming.target(asked) }
+    }
+
+    /// Whether a name means nothing here, as far as is known once the engines are.
+    pub(crate) fn is_foreign(&self, name: &str) -> bool {
+        let meant = name.is_empty() || name == DEFAULT || self.naming.target(name).is_some();
+        self.unheard.is_none() && !meant && !self.models.contains_key(name)
+    }
+
     /// Why there is nothing under a name.
     pub(crate) fn unknown(&self, name: &str, via: Option<&str>) -> LookupError {
         if let Some(source) = &self.unheard {
@@ -173,10 +259,10 @@ impl Table {
                 detail: facts.detail.clone(),
             };
         }
-        LookupError::UnknownModel { name: cut(name), via: via.map(cut), known: self.known() }
+        LookupError::UnknownModel { name: cut(name), via: via.map(cut), known: self.listed() }
     }
 
-    fn known(&self) -> String {
+    fn listed(&self) -> String {
         let mut text = String::new();
         for (index, card) in self.cards.data.iter().take(LISTED).enumerate() {
             let _ = write!(text, "{}{}", if index > 0 { ", " } else { "" }, card.id);
@@ -193,6 +279,41 @@ impl Table {
 /// A client's name, at a length that a message can hold.
 fn cut(name: &str) -> String {
     name.chars().take(256).collect()
+}
+
+impl Offer {
+    fn enter(self: &Arc<Self>) -> Option<(Arc<Self>, Admission)> {
+        self.engine.gate.enter().map(|place| (self.clone(), place))
+    }
+
+    fn candidate(&self) -> Candidate<'_> {
+        let EngineEntry { facts, gate, .. } = &*self.engine;
+        Candidate { id: facts.id.as_str(), load: gate.inside(), slots: facts.limits.slots }
+    }
+
+    /// The way in to its engine.
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
+        &self.engine.gate
+    }
+
+    /// The model's own name.
+    pub(crate) fn model(&self) -> &ModelId {
+        &self.model
+    }
+}
+
+/// Why none of these engines takes a request now.
+fn busy(offers: Vec<&Arc<Offer>>) -> DrawError {
+    let resting = |offer: &&Arc<Offer>| offer.engine.gate.breaker().resting();
+    if offers.iter().all(|offer| resting(offer).is_some()) {
+        let soonest = offers.into_iter().min_by_key(resting).expect("offers are never none");
+        return DrawError::Lookup(LookupError::Resting {
+            model: soonest.model.clone(),
+            engine: soonest.engine.facts.id.clone(),
+            after: resting(&soonest).unwrap_or_default(),
+        });
+    }
+    DrawError::Busy(offers.into_iter().cloned().collect())
 }
 
 fn is_ready(engine: &EngineEntry) -> bool {

@@ -9,15 +9,17 @@ use remora_service::RequestId;
 use remora_types::ModelId;
 use remora_types::engines::Capability;
 
-use super::error::LookupError;
+use super::error::DrawError;
 use super::table::{Offer, Table};
+use crate::limits::Admission;
 use crate::metrics::{Outcome, Pace};
-use crate::upstream::Upstream;
+use crate::upstream::{Track, Upstream};
 
 /// Counts a request as one that its engine is busy with, from the choice to the answer's last byte or the loss of the
 /// client, and then how it ended.
 pub(crate) struct Ticket {
     offer: Arc<Offer>,
+    place: Admission,
     request: RequestId,
     drawn: Instant,
     outcome: Outcome,
@@ -25,25 +27,29 @@ pub(crate) struct Ticket {
 }
 
 impl Table {
-    /// Chooses an engine for a request; see [`LookupError`] for why not.
+    /// Chooses an engine for a request that has just come; see [`DrawError`] for why not.
     ///
-    /// A name is looked for among models and adapters, then among aliases. `default`, an empty name and none at all
-    /// mean the settings' default model, else the first model of the first engine that can do what is asked.
+    /// `beginning` is what the request's beginning hashes to, and asked only where there is a choice.
     pub(crate) fn draw(
         &self,
         model: Option<&str>,
         capability: Capability,
+        beginning: impl FnOnce(&ModelId) -> Option<u64>,
         request: &RequestId,
-    ) -> Result<Ticket, LookupError> {
-        let offer = self.choose(model, capability)?;
-        offer.meter.in_flight.inc();
-        let request = request.clone();
-        // Whatever drops a ticket without a word is a client that went away.
-        Ok(Ticket { offer, request, drawn: Instant::now(), outcome: Outcome::Cancelled, when_whole: Outcome::Ok })
+    ) -> Result<Ticket, DrawError> {
+        let (offer, place) = self.choose(model, capability, beginning)?;
+        Ok(Ticket::new(offer, place, request))
     }
 }
 
 impl Ticket {
+    /// A claim by a place that was got.
+    pub(crate) fn new(offer: Arc<Offer>, place: Admission, request: &RequestId) -> Self {
+        let request = request.clone();
+        // Whatever drops a ticket without a word is a client that went away.
+        Self { offer, place, request, drawn: Instant::now(), outcome: Outcome::Cancelled, when_whole: Outcome::Ok }
+    }
+
     /// The model's own name.
     pub(crate) fn model(&self) -> &ModelId {
         &self.offer.model
@@ -52,11 +58,6 @@ impl Ticket {
     /// How fast the model's streamed answers come.
     pub(crate) fn pace(&self) -> Pace {
         self.offer.meter.pace.clone()
-    }
-
-    /// When the engine was chosen.
-    pub(crate) fn drawn(&self) -> Instant {
-        self.drawn
     }
 
     /// The engine's id.
@@ -73,20 +74,23 @@ impl Ticket {
     pub(crate) fn answered(&mut self, status: StatusCode) {
         self.offer.meter.first_byte.observe(self.drawn.elapsed().as_secs_f64());
         self.when_whole = Outcome::of(status);
+        if status.is_server_error() { self.place.failed() } else { self.place.succeeded() }
     }
+}
 
-    /// The answer is whole.
-    pub(crate) fn complete(&mut self) {
+impl Track for Ticket {
+    fn complete(&mut self) {
         self.outcome = self.when_whole;
     }
 
-    /// It ended like this.
-    pub(crate) fn settle(&mut self, outcome: Outcome) {
+    fn settle(&mut self, outcome: Outcome) {
         self.outcome = outcome;
+        if matches!(outcome, Outcome::Unreachable | Outcome::Broken | Outcome::Timeout) {
+            self.place.failed();
+        }
     }
 
-    /// Logs what happened to an answer that had begun; the service's frame has long let go of it.
-    pub(crate) fn report(&self, why: &(dyn Error + 'static)) {
+    fn report(&self, why: &(dyn Error + 'static)) {
         let (engine, model, id) = (&self.offer.engine.facts.id, &self.offer.model, self.request.as_str());
         tracing::warn!(%engine, %model, id, error = why, "an answer broke off");
     }
@@ -94,7 +98,6 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.offer.meter.in_flight.dec();
         self.offer.meter.count(self.outcome);
     }
 }

@@ -1,5 +1,6 @@
 //! An engine's answer on its way to the client.
 
+use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,27 +9,35 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use thiserror::Error;
 use tokio::time::{Instant, Sleep};
 
 use super::event_tail::EventTail;
-use crate::directory::Ticket;
 use crate::metrics::Outcome;
 
 /// The body of an engine's answer: every frame goes on the moment it comes.
 ///
 /// Where the engine breaks off or falls silent, an event stream is ended with an error event; any other body breaks the
 /// client's connection, so that half a JSON text is never taken for a whole one.
-pub(super) struct Answer {
+pub(crate) struct Answer<T> {
     body: Incoming,
-    ticket: Ticket,
+    ticket: T,
     events: Option<EventTail>,
     silence: Silence,
     over: bool,
 }
 
+/// Who is told what becomes of an answer.
+pub(crate) trait Track {
+    /// It is whole.
+    fn complete(&mut self);
+    /// It ended like this.
+    fn settle(&mut self, outcome: Outcome);
+    /// Logs what happened to an answer that had begun; the service's frame has long let go of it.
+    fn report(&self, why: &(dyn Error + 'static));
+}
+
 /// Why an answer is incomplete.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum Interrupted {
     /// The engine closed its connection, or sent something that is not HTTP.
     #[error("the engine stopped answering in mid-stream")]
@@ -54,9 +63,9 @@ impl Interrupted {
     }
 }
 
-impl Answer {
+impl<T: Track> Answer<T> {
     /// A body of which `events` says whether it is an event stream that may be ended with an error.
-    pub(super) fn new(body: Incoming, ticket: Ticket, events: Option<EventTail>, silence: Duration) -> Self {
+    pub(crate) fn new(body: Incoming, ticket: T, events: Option<EventTail>, silence: Duration) -> Self {
         let mut answer = Self { body, ticket, events, silence: Silence::new(silence), over: false };
         answer.note_end();
         answer
@@ -79,7 +88,7 @@ impl Answer {
     }
 }
 
-impl Body for Answer {
+impl<T: Track + Unpin> Body for Answer<T> {
     type Data = Bytes;
     type Error = Interrupted;
 

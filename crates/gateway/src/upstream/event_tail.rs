@@ -4,19 +4,28 @@ use bytes::Bytes;
 use remora_protocol::sse;
 use serde_json::json;
 
-use crate::endpoint::Endpoint;
+/// How an event stream says that it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EventStyle {
+    /// `OpenAI`'s chat and completions.
+    Chat,
+    /// `OpenAI`'s Responses API.
+    Responses,
+    /// Anthropic's Messages.
+    Messages,
+}
 
 /// Follows an event stream's last bytes, so that an error event can be put behind whatever came last.
 #[derive(Debug)]
 pub(crate) struct EventTail {
-    endpoint: Endpoint,
+    style: EventStyle,
     last: [u8; 4],
 }
 
 impl EventTail {
     /// The beginning of a stream counts as a boundary.
-    pub(crate) fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint, last: *b"\n\n\n\n" }
+    pub(crate) fn new(style: EventStyle) -> Self {
+        Self { style, last: *b"\n\n\n\n" }
     }
 
     /// Notes what went out.
@@ -38,18 +47,19 @@ impl EventTail {
     pub(crate) fn farewell(&self, code: &str, message: &str) -> Bytes {
         let error = json!({ "message": message, "type": "server_error", "param": null, "code": code });
         // The Responses API types its events; `error` beside it is what the SDKs raise on in every stream.
-        let event = match self.endpoint {
-            Endpoint::Responses => {
+        let event = match self.style {
+            EventStyle::Responses => {
                 json!({ "type": "error", "code": code, "message": message, "param": null, "error": error })
             }
-            _ => json!({ "error": error }),
+            EventStyle::Messages => json!({ "type": "error", "error": { "type": "api_error", "message": message } }),
+            EventStyle::Chat => json!({ "error": error }),
         };
         let block = sse::data(&event).expect("a JSON value can be written");
-        let before: &[u8] = match (self.at_boundary(), self.endpoint) {
-            (true, Endpoint::Responses) => b"event: error\n",
-            (false, Endpoint::Responses) => b"\n\nevent: error\n",
-            (true, _) => b"",
-            (false, _) => b"\n\n",
+        let before: &[u8] = match (self.at_boundary(), self.style) {
+            (true, EventStyle::Chat) => b"",
+            (false, EventStyle::Chat) => b"\n\n",
+            (true, _) => b"event: error\n",
+            (false, _) => b"\n\nevent: error\n",
         };
         [before, &block].concat().into()
     }
@@ -60,7 +70,7 @@ mod tests {
     use super::*;
 
     fn after(pieces: &[&str]) -> String {
-        let mut tail = EventTail::new(Endpoint::ChatCompletions);
+        let mut tail = EventTail::new(EventStyle::Chat);
         for piece in pieces {
             tail.saw(piece.as_bytes());
         }
@@ -81,7 +91,7 @@ mod tests {
 
     #[test]
     fn the_responses_api_gets_its_own_event() {
-        let text = String::from_utf8(EventTail::new(Endpoint::Responses).farewell("c", "m").to_vec()).unwrap();
+        let text = String::from_utf8(EventTail::new(EventStyle::Responses).farewell("c", "m").to_vec()).unwrap();
         let data = text.strip_prefix("event: error\ndata: ").unwrap().trim_end();
         let event: serde_json::Value = serde_json::from_str(data).unwrap();
         assert_eq!((&event["type"], &event["error"]["code"]), (&json!("error"), &json!("c")));

@@ -10,8 +10,8 @@ use hyper_util::client::legacy;
 use remora_service::RequestId;
 use thiserror::Error;
 
-use super::answer::Answer;
-use super::event_tail::EventTail;
+use super::answer::{Answer, Track};
+use super::event_tail::{EventStyle, EventTail};
 use super::headers;
 use crate::body::Pieces;
 use crate::directory::Ticket;
@@ -109,17 +109,18 @@ pub(crate) async fn forward(
         return Err(UpstreamError::KeyRefused { engine: ticket.engine() });
     }
     ticket.answered(head.status);
-    headers::for_client(&mut head.headers);
-    let events = is_open_event_stream(&head.headers).then(|| EventTail::new(request.endpoint));
+    headers::drop_hop_headers(&mut head.headers);
+    let events = open_events(&head.headers, request.endpoint.events());
     let mut answer = Response::new(Body::new(Answer::new(body, ticket, events, patience.silence)));
     *answer.status_mut() = head.status;
     *answer.headers_mut() = head.headers;
     Ok(answer)
 }
 
-/// Whether more text can be put behind what the engine sent.
-fn is_open_event_stream(headers: &HeaderMap) -> bool {
+/// The end of an event stream behind which more text can be put; `None` for every other answer.
+pub(crate) fn open_events(headers: &HeaderMap, style: EventStyle) -> Option<EventTail> {
     let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let is_events = kind.get(..17).is_some_and(|start| start.eq_ignore_ascii_case("text/event-stream"));
-    is_events && !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(CONTENT_ENCODING)
+    let is_open = is_events && !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(CONTENT_ENCODING);
+    is_open.then(|| EventTail::new(style))
 }

@@ -51,7 +51,7 @@ pub(super) fn for_engine(
 }
 
 /// Takes from an answer's headers what must not go on to the client.
-pub(super) fn for_client(headers: &mut HeaderMap) {
+pub(crate) fn drop_hop_headers(headers: &mut HeaderMap) {
     if let Some(listed) = headers.get(CONNECTION).cloned() {
         let names = listed.to_str().unwrap_or_default().split(',');
         for name in names.filter_map(|name| name.trim().parse::<HeaderName>().ok()) {
@@ -106,7 +106,7 @@ mod tests {
             ("content-type", "application/json"),
             ("x-custom", "2"),
         ]);
-        for_client(&mut answer);
+        drop_hop_headers(&mut answer);
         assert_eq!(answer, headers(&[("content-type", "application/json"), ("x-custom", "2")]));
     }
 }

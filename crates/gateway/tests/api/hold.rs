@@ -107,7 +107,9 @@ async fn no_request_is_lost_while_its_engine_is_killed_again_and_again() {
     const KILLS: usize = 20;
     const CLIENTS: usize = 50;
     let engine = FakeEngine::start().await;
-    let gateway = Gateway::started(waiting(&[&engine], 30_000)).await;
+    let mut settings = waiting(&[&engine], 30_000);
+    settings.limits.breaker_rest_ms = 50;
+    let gateway = Gateway::started(settings).await;
     let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     let clients = (0..CLIENTS).map(async |_| {
         while !over.load(Ordering::Relaxed) {

@@ -1,5 +1,7 @@
 //! Keys, made and used through the gateway.
 
+use std::path::Path;
+
 use remora_service::identity::IdentityConfig;
 use remora_service::{Identity, ServiceName};
 use remora_testing::FakeEngine;
@@ -16,16 +18,26 @@ struct WithKeys {
     _folder: TempDir,
 }
 
+/// An identity with a store of keys in this folder.
+pub(crate) async fn with_keys(folder: &Path) -> Identity {
+    let identity = IdentityConfig {
+        keys: Some(folder.join("keys.sqlite")),
+        credentials: Some(folder.join("credentials")),
+        audit: Some(folder.join("audit")),
+        ..IdentityConfig::default()
+    };
+    Identity::new(&identity).unwrap().of_service(ServiceName::Gateway).await.unwrap()
+}
+
+/// Makes a key.
+pub(crate) async fn create(gateway: &Gateway, key: &Value) -> Answer {
+    gateway.send(gateway.request("/keys", key.to_string()).header("content-type", "application/json")).await
+}
+
 impl WithKeys {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let identity = IdentityConfig {
-            keys: Some(folder.path().join("keys.sqlite")),
-            credentials: Some(folder.path().join("credentials")),
-            audit: Some(folder.path().join("audit")),
-            ..IdentityConfig::default()
-        };
-        let identity = Identity::new(&identity).unwrap().of_service(ServiceName::Gateway).await.unwrap();
+        let identity = with_keys(folder.path()).await;
         let engine = FakeEngine::start().await;
         let aliases = [("quick".parse().unwrap(), MODEL.parse().unwrap())].into();
         let config = remora_gateway::Config {
@@ -37,8 +49,7 @@ impl WithKeys {
     }
 
     async fn create(&self, key: &Value) -> Answer {
-        let request = self.gateway.request("/keys", key.to_string()).header("content-type", "application/json");
-        self.gateway.send(request).await
+        create(&self.gateway, key).await
     }
 
     async fn key(&self, key: &Value) -> String {

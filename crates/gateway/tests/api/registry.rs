@@ -100,7 +100,8 @@ async fn of_several_engines_the_least_busy_is_asked() {
     let gateway = behind(&registry).await;
     let mut open = JoinSet::new();
     for expected in [[1, 0, 0], [1, 1, 0], [2, 1, 0], [2, 2, 0]] {
-        let request = gateway.request("/v1/chat/completions", crate::support::chat(MODEL, false));
+        // Texts to embed have no beginning that an engine might know.
+        let request = gateway.request("/v1/embeddings", format!(r#"{{"model":"{MODEL}","input":"x"}}"#));
         open.spawn(request.send());
         let busy = || [0, 1, 2].map(|i| engines[i].in_flight());
         wait_until(SOON, async || busy() == expected).await;

@@ -13,7 +13,7 @@ use remora_testing::wait_until;
 use remora_types::engines::EngineAddress;
 use serde_json::Value;
 
-pub(crate) use raw_engine::{RAW_MODEL, RawEngine};
+pub(crate) use raw_engine::{RAW_MODEL, RawEngine, plain};
 pub(crate) use registry::{FakeRegistry, engine};
 
 /// The limit of every wait in these tests.

@@ -141,6 +141,12 @@ impl Failure {
         Self::of_value(status, &body, input_tokens)
     }
 
+    /// Whether it says that the conversation is too long for the model, in the words that clients act on.
+    #[must_use]
+    pub fn is_overflow(&self) -> bool {
+        overflow::is_reworded(&self.message)
+    }
+
     /// A request body that could not be read.
     pub(super) fn of_body(error: &BodyError) -> Self {
         let message = match (error.fault, error.place.strip_prefix("body.")) {

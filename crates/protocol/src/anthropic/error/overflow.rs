@@ -39,6 +39,11 @@ pub(super) fn reworded(said: &str, detail: &Value, input_tokens: Option<u64>) ->
     })
 }
 
+/// Whether a text is one of those that [`reworded`] writes.
+pub(super) fn is_reworded(text: &str) -> bool {
+    text.starts_with("prompt is too long: ") || text.starts_with("input length and `max_tokens` exceed context limit: ")
+}
+
 fn too_long(input: u64, limit: u64) -> String {
     // A prompt that fills the context leaves no room for an answer, so one token less is the most that could do.
     let maximum = limit.min(input.saturating_sub(1));

@@ -1,4 +1,5 @@
-//! The `model` of a JSON body: found without building anything, replaced without touching another byte.
+//! What decides about a JSON body: its `model`, whether it streams, and where its conversation stands. Found in one pass
+//! without building anything; the model is replaced without touching another byte.
 //!
 //! The whole body's syntax is checked on the way (0.35 ms per MB of escaped prose), so a body that is not JSON is
 //! refused here rather than by whichever engine would have got it. Rejected: lazy search, which saves that only when
@@ -23,7 +24,7 @@ pub(crate) enum NotAnObject {
     /// It is not JSON.
     #[error("the request body is not JSON: {0}")]
     Syntax(#[source] serde_json::Error),
-    /// It is JSON of another kind, or has `model` twice: engines disagree about which of the two counts.
+    /// It is JSON of another kind, or has `model` or its messages twice: engines disagree about which of the two counts.
     #[error("the request body is not a JSON object with one model: {0}")]
     Shape(#[source] serde_json::Error),
     /// `model` is neither a string nor null.
@@ -31,11 +32,13 @@ pub(crate) enum NotAnObject {
     Kind,
 }
 
-/// What a body says about its model.
+/// What a body says that decides where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ModelField<'a> {
+pub(crate) struct Envelope<'a> {
     name: Option<Cow<'a, str>>,
     place: Place,
+    streams: bool,
+    conversation: Option<Range<usize>>,
 }
 
 /// Where a name stands, or would stand.
@@ -48,9 +51,17 @@ enum Place {
 }
 
 #[derive(Deserialize)]
-struct Envelope<'a> {
+struct Keys<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     model: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    stream: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    messages: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    prompt: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    input: Option<&'a RawValue>,
 }
 
 /// A value, null included: `Option` alone would take null for absent, and a second `model` would be put beside it.
@@ -61,11 +72,11 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl<'a> ModelField<'a> {
+impl<'a> Envelope<'a> {
     /// Reads a body. An escaped name (`"\u0067pt"`) is the name it spells.
     pub(crate) fn of(body: &'a [u8]) -> Result<Self, NotAnObject> {
-        let envelope: Envelope<'a> = match serde_json::from_slice(body) {
-            Ok(envelope) => envelope,
+        let keys: Keys<'a> = match serde_json::from_slice(body) {
+            Ok(keys) => keys,
             Err(_) if body.trim_ascii().is_empty() => return Err(NotAnObject::Empty),
             Err(error) if error.is_data() => return Err(NotAnObject::Shape(error)),
             Err(error) => return Err(NotAnObject::Syntax(error)),
@@ -75,27 +86,43 @@ impl<'a> ModelField<'a> {
         if body[opening] != b'{' {
             return Err(NotAnObject::Shape(serde::de::Error::custom("expected an object")));
         }
-        let Some(value) = envelope.model else {
-            let rest = body[opening + 1..].trim_ascii_start();
-            return Ok(Self { name: None, place: Place::Missing { at: opening + 1, alone: rest.starts_with(b"}") } });
+        let place_of = |value: &RawValue| {
+            let start = value.get().as_ptr().addr() - body.as_ptr().addr();
+            start..start + value.get().len()
         };
-        let start = value.get().as_ptr().addr() - body.as_ptr().addr();
-        let place = Place::Value(start..start + value.get().len());
+        let streams = keys.stream.is_some_and(|value| value.get() == "true");
+        let conversation = keys.messages.or(keys.prompt).or(keys.input).map(place_of);
+        let Some(value) = keys.model else {
+            let rest = body[opening + 1..].trim_ascii_start();
+            let place = Place::Missing { at: opening + 1, alone: rest.starts_with(b"}") };
+            return Ok(Self { name: None, place, streams, conversation });
+        };
+        let place = Place::Value(place_of(value));
         if value.get() == "null" {
-            return Ok(Self { name: None, place });
+            return Ok(Self { name: None, place, streams, conversation });
         }
         let Text(name) = serde_json::from_str(value.get()).map_err(|_| NotAnObject::Kind)?;
-        Ok(Self { name: Some(name), place })
+        Ok(Self { name: Some(name), place, streams, conversation })
     }
 
     /// The same without the body that it was read from.
-    pub(crate) fn into_owned(self) -> ModelField<'static> {
-        ModelField { name: self.name.map(|name| Cow::Owned(name.into_owned())), place: self.place }
+    pub(crate) fn into_owned(self) -> Envelope<'static> {
+        Envelope { name: self.name.map(|name| Cow::Owned(name.into_owned())), ..self }
     }
 
     /// The name, where there is one.
     pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    /// Whether the answer is to be an event stream.
+    pub(crate) fn streams(&self) -> bool {
+        self.streams
+    }
+
+    /// The JSON of `messages`, `prompt` or `input`, in the body that it was read from.
+    pub(crate) fn conversation<'b>(&self, body: &'b [u8]) -> Option<&'b [u8]> {
+        body.get(self.conversation.clone()?)
     }
 
     /// The body with this name in place of what it says; every other byte stays.
@@ -120,12 +147,12 @@ mod tests {
     use super::*;
 
     fn name(body: &str) -> Option<String> {
-        ModelField::of(body.as_bytes()).unwrap().name().map(str::to_owned)
+        Envelope::of(body.as_bytes()).unwrap().name().map(str::to_owned)
     }
 
     fn replaced(body: &str, by: &str) -> String {
         let bytes = Bytes::copy_from_slice(body.as_bytes());
-        let pieces = ModelField::of(&bytes).unwrap().replaced(&bytes, by);
+        let pieces = Envelope::of(&bytes).unwrap().replaced(&bytes, by);
         String::from_utf8(pieces.concat()).unwrap()
     }
 
@@ -137,6 +164,19 @@ mod tests {
         assert_eq!(name(r#"{"model":"größe"}"#).as_deref(), Some("größe"));
         assert_eq!(name(r#"{"model":null}"#), None);
         assert_eq!(name("{}"), None);
+    }
+
+    #[test]
+    fn what_else_decides_is_read_on_the_way() {
+        let read = |body: &str| {
+            let envelope = Envelope::of(body.as_bytes()).unwrap().into_owned();
+            let conversation = envelope.conversation(body.as_bytes()).map(|c| String::from_utf8(c.to_vec()).unwrap());
+            (envelope.streams(), conversation)
+        };
+        assert_eq!(read(r#"{"stream": true, "messages": [ 1 ], "prompt": 2}"#), (true, Some("[ 1 ]".into())));
+        assert_eq!(read(r#"{"stream": "true", "prompt" : "p"}"#), (false, Some("\"p\"".into())));
+        assert_eq!(read(r#"{"stream": null, "input":["i"]}"#), (false, Some("[\"i\"]".into())));
+        assert_eq!(read("{}"), (false, None));
     }
 
     #[test]
@@ -152,7 +192,7 @@ mod tests {
 
     #[test]
     fn what_is_not_an_object_with_one_model_is_refused() {
-        let refused = |body: &str| ModelField::of(body.as_bytes()).unwrap_err();
+        let refused = |body: &str| Envelope::of(body.as_bytes()).unwrap_err();
         for body in ["{", "{\"model\":\"m\"} x", "model=m", "\u{feff}{}", "{\"a\":01}", "{'model':'m'}"] {
             assert!(matches!(refused(body), NotAnObject::Syntax(_)), "{body}");
         }
@@ -170,7 +210,7 @@ mod tests {
     #[test]
     fn deep_nesting_is_no_stack_overflow() {
         let body = format!("{{\"x\":{}{}}}", "[".repeat(1 << 20), "]".repeat(1 << 20));
-        let _ = ModelField::of(body.as_bytes());
+        let _ = Envelope::of(body.as_bytes());
     }
 
     fn any_json() -> impl Strategy<Value = Value> {
@@ -209,7 +249,7 @@ mod tests {
             }
             let body = if spaced { serde_json::to_vec_pretty(&object) } else { serde_json::to_vec(&object) }.unwrap();
             let body = Bytes::from(body);
-            let field = ModelField::of(&body).unwrap();
+            let field = Envelope::of(&body).unwrap();
             prop_assert_eq!(field.name(), name.as_deref());
             let replaced: Map<String, Value> = serde_json::from_slice(&field.replaced(&body, &by).concat()).unwrap();
             object.insert("model".into(), by.into());
@@ -219,7 +259,7 @@ mod tests {
         #[test]
         fn no_body_panics(body in prop::collection::vec(any::<u8>(), 0..64)) {
             let body = Bytes::from(body);
-            if let Ok(field) = ModelField::of(&body) {
+            if let Ok(field) = Envelope::of(&body) {
                 field.replaced(&body, "m");
             }
         }
