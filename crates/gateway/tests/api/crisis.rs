@@ -4,8 +4,8 @@ use remora_gateway::{Config, Reason, RemoteKind, RuleConfig};
 use remora_testing::fake_engine::{FakeEngine, MODEL};
 use serde_json::{Value, json};
 
-use crate::fallback::remote;
-use crate::support::{Answer, Gateway, RawEngine, config, plain};
+use crate::fallback::{once, remote};
+use crate::support::{Answer, Gateway, config, plain};
 
 const WORDS: &str = "I want to kill myself";
 
@@ -61,7 +61,7 @@ async fn without_a_remote_everybody_gets_the_set_answer_in_their_dialect() {
 
 #[tokio::test]
 async fn the_stronger_model_answers_where_the_request_may_leave() {
-    let away = RawEngine::answering(plain("200 OK", "{\"far\":1}")).await;
+    let away = once(plain("200 OK", "{\"far\":1}")).await;
     let (_engine, mut config) = alone().await;
     config.crisis.enabled = None;
     config.fallback.remotes.push(remote(RemoteKind::Anthropic, &away));

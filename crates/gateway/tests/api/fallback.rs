@@ -5,6 +5,7 @@ use remora_testing::fake_engine::{FakeEngine, Health, MODEL};
 use remora_testing::wait_until;
 use remora_types::engines::EngineAddress;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 
 use crate::keys::{create, with_keys};
@@ -26,6 +27,16 @@ pub(crate) fn remote(kind: RemoteKind, at: &RawEngine) -> RemoteConfig {
         models: [("claude-*".to_owned(), "*".to_owned()), ("big".to_owned(), "claude-big".to_owned())].into(),
         default_model: Some("claude-other".to_owned()),
     }
+}
+
+/// A remote that gives this answer on each of its connections.
+pub(crate) async fn once(answer: impl Into<String>) -> RawEngine {
+    let answer = answer.into().replacen("\r\n\r\n", "\r\nconnection: close\r\n\r\n", 1);
+    RawEngine::start(move |_, mut stream| {
+        let answer = answer.clone();
+        async move { stream.write_all(answer.as_bytes()).await.unwrap() }
+    })
+    .await
 }
 
 fn rule(when: Reason) -> RuleConfig {
@@ -51,7 +62,7 @@ fn message(model: &str, stream: bool) -> String {
 #[tokio::test]
 async fn a_request_to_claude_passes_byte_for_byte_with_our_key_and_nothing_of_the_clients() {
     let answer = plain("200 OK", MESSAGE).replace("\r\n\r\n", "\r\nrequest-id: req_1\r\nset-cookie: a=b\r\n\r\n");
-    let away = RawEngine::answering(answer).await;
+    let away = once(answer).await;
     let engine = FakeEngine::start().await;
     let gateway = Gateway::started(settings(&engine.address(), RemoteKind::Anthropic, &away)).await;
     let body = |model: &str, thinking: &str| {
@@ -98,16 +109,14 @@ async fn a_request_to_claude_passes_byte_for_byte_with_our_key_and_nothing_of_th
 async fn streams_and_refusals_come_back_as_they_are() {
     let events = "event: message_start\ndata: {\"a\" : 1}\n\nevent: message_stop\ndata: {}\n\n";
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n";
-    let away = RawEngine::answering(format!("{head}content-length: {}\r\n\r\n{events}", events.len())).await;
+    let away = once(format!("{head}content-length: {}\r\n\r\n{events}", events.len())).await;
     let engine = FakeEngine::start().await;
     let gateway = Gateway::started(settings(&engine.address(), RemoteKind::Anthropic, &away)).await;
     let answer = gateway.post("/v1/messages", message("claude-x", true)).await;
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, events.as_bytes()));
     assert_eq!(serde_json::from_slice::<Value>(&away.received()[0].body).unwrap()["model"], "claude-x");
 
-    let away =
-        RawEngine::answering(plain("529 Overloaded", THEIR_ERROR).replace("\r\n\r\n", "\r\nretry-after: 7\r\n\r\n"))
-            .await;
+    let away = once(plain("529 Overloaded", THEIR_ERROR).replace("\r\n\r\n", "\r\nretry-after: 7\r\n\r\n")).await;
     let gateway = Gateway::started(settings(&engine.address(), RemoteKind::Anthropic, &away)).await;
     for stream in [false, true] {
         let answer = gateway.post("/v1/messages", message("claude-x", stream)).await;
@@ -118,7 +127,6 @@ async fn streams_and_refusals_come_back_as_they_are() {
 
 #[tokio::test]
 async fn a_remote_that_dies_in_mid_stream_ends_it_with_an_error_event() {
-    use tokio::io::AsyncWriteExt;
     let away = RawEngine::start(|_, mut stream| async move {
         let text =
             "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n7\r\nevent: \r\n";
@@ -137,7 +145,6 @@ async fn a_remote_that_dies_in_mid_stream_ends_it_with_an_error_event() {
 #[tokio::test]
 async fn tokens_of_claude_models_are_counted_by_claude() {
     let away = RawEngine::start(|_, mut stream| async move {
-        use tokio::io::AsyncWriteExt;
         stream.write_all(plain("200 OK", "{\"input_tokens\":77}").as_bytes()).await.unwrap();
     })
     .await;
@@ -154,7 +161,7 @@ async fn tokens_of_claude_models_are_counted_by_claude() {
 async fn chat_goes_to_either_kind_in_openais_words() {
     let engine = FakeEngine::start().await;
     for kind in [RemoteKind::Openai, RemoteKind::Anthropic] {
-        let away = RawEngine::answering(plain("200 OK", "{ \"choices\":[] }")).await;
+        let away = once(plain("200 OK", "{ \"choices\":[] }")).await;
         let gateway = Gateway::started(settings(&engine.address(), kind, &away)).await;
         let request = gateway.request("/v1/chat/completions", chat("claude-x", false));
         let answer = gateway.send(request.header("authorization", "Bearer secret")).await;
@@ -169,7 +176,7 @@ async fn chat_goes_to_either_kind_in_openais_words() {
 #[tokio::test]
 async fn messages_are_translated_for_a_remote_that_speaks_openais_dialect() {
     let whole = json!({"choices": [{"message": {"role": "assistant", "content": "far"}, "finish_reason": "stop"}]});
-    let away = RawEngine::answering(plain("200 OK", &whole.to_string())).await;
+    let away = once(plain("200 OK", &whole.to_string())).await;
     let engine = FakeEngine::start().await;
     let gateway = Gateway::started(settings(&engine.address(), RemoteKind::Openai, &away)).await;
     let answer = gateway.post("/v1/messages", message("claude-x", false)).await;
@@ -180,7 +187,7 @@ async fn messages_are_translated_for_a_remote_that_speaks_openais_dialect() {
 
 #[tokio::test]
 async fn an_engine_that_is_not_ready_is_waited_for_first_unless_the_rule_says_otherwise() {
-    let away = RawEngine::answering(plain("200 OK", MESSAGE)).await;
+    let away = once(plain("200 OK", MESSAGE)).await;
     let engine = FakeEngine::start().await;
     engine.set(|b| b.health = Health::Loading("weights".into()));
     let mut after = settings(&engine.address(), RemoteKind::Anthropic, &away);
@@ -204,7 +211,7 @@ async fn an_engine_that_is_not_ready_is_waited_for_first_unless_the_rule_says_ot
 
 #[tokio::test]
 async fn what_must_stay_here_stays_here() {
-    let away = RawEngine::answering(plain("200 OK", MESSAGE)).await;
+    let away = once(plain("200 OK", MESSAGE)).await;
     let engine = FakeEngine::start().await;
     engine.set(|b| b.health = Health::Loading("weights".into()));
     let mut settings = settings(&engine.address(), RemoteKind::Anthropic, &away);
@@ -231,7 +238,7 @@ async fn what_must_stay_here_stays_here() {
 async fn a_key_opens_no_more_models_elsewhere_than_here() {
     let folder = tempfile::tempdir().unwrap();
     let identity = with_keys(folder.path()).await;
-    let away = RawEngine::answering(plain("200 OK", "{}")).await;
+    let away = once(plain("200 OK", "{}")).await;
     let engine = FakeEngine::start().await;
     let gateway = Gateway::started_as(settings(&engine.address(), RemoteKind::Openai, &away), &identity).await;
     let key =
@@ -245,7 +252,7 @@ async fn a_key_opens_no_more_models_elsewhere_than_here() {
 
 #[tokio::test]
 async fn a_full_queue_and_a_long_conversation_leave() {
-    let away = RawEngine::answering(plain("200 OK", "{}")).await;
+    let away = once(plain("200 OK", "{}")).await;
     let engine = FakeEngine::start().await;
     engine.set(|b| b.delay = std::time::Duration::from_mins(1));
     let mut full = settings(&engine.address(), RemoteKind::Openai, &away);
@@ -276,7 +283,7 @@ async fn a_full_queue_and_a_long_conversation_leave() {
 
 #[tokio::test]
 async fn a_remote_that_is_gone_leaves_the_local_failure() {
-    let away = RawEngine::answering("").await;
+    let away = once("").await;
     let engine = FakeEngine::start().await;
     let mut settings = settings(&engine.address(), RemoteKind::Anthropic, &away);
     settings.fallback.remotes[0].base_url = Some(format!("http://127.0.0.1:{}", remora_testing::free_port()));

@@ -36,7 +36,8 @@ async fn a_request_and_its_call_to_the_engine_join_the_callers_trace() {
     };
     let collector = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", collector.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(collector, Router::new().route("/v1/traces", post(take))).await });
+    let mut serving = tokio::task::JoinSet::new();
+    serving.spawn(async move { axum::serve(collector, Router::new().route("/v1/traces", post(take))).await });
     let logs = telemetry::init(&LogConfig { traces: Some(url.parse().unwrap()), ..LogConfig::default() }).unwrap();
 
     let engine = FakeEngine::start().await;
