@@ -21,6 +21,8 @@ pub(crate) struct ModelFile {
     path: PathBuf,
     /// The first file's header has the metadata; a model that is split has more files with tensors only.
     headers: Vec<Header>,
+    /// The files of these headers.
+    paths: Vec<PathBuf>,
 }
 
 impl ModelFile {
@@ -29,7 +31,7 @@ impl ModelFile {
         let broken = |source| LoadError::Broken { path: path.to_owned(), source };
         let (mut file, first) = read_header(path)?;
         checks::check(&first, &mut file).map_err(broken)?;
-        let mut headers = vec![first];
+        let (mut headers, mut paths) = (vec![first], vec![path.to_owned()]);
         for (part, number) in parts(path, &headers[0])?.into_iter().zip(1..) {
             let (_, header) = read_header(&part)?;
             // llama.cpp takes it for granted that this is a U16.
@@ -39,13 +41,19 @@ impl ModelFile {
                 return Err(LoadError::Broken { path: part, source });
             }
             headers.push(header);
+            paths.push(part);
         }
-        Ok(Self { path: path.to_owned(), headers })
+        Ok(Self { path: path.to_owned(), headers, paths })
     }
 
     /// Where the first file is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Every file, and its size.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&Path, u64)> + Clone {
+        self.paths.iter().map(PathBuf::as_path).zip(self.headers.iter().map(|header| header.file_bytes))
     }
 
     /// The header with the metadata.
@@ -75,7 +83,7 @@ impl ModelFile {
     /// What kind of embedding model it is; none for one that generates.
     pub(crate) fn embedding(&self) -> Result<Option<EmbeddingKind>, LoadError> {
         /// Those that look both ways; further ones of that kind generate, by denoising, which is not done here.
-        const ENCODERS: [&str; 11] = [
+        const ENCODERS: [&str; 10] = [
             "bert",
             "eurobert",
             "gemma-embedding",
@@ -86,7 +94,6 @@ impl ModelFile {
             "neo-bert",
             "nomic-bert",
             "nomic-bert-moe",
-            "xlmroberta",
         ];
         let architecture = self.header().architecture();
         let key = |name: &str| self.header().get(&format!("{architecture}.{name}"));

@@ -54,7 +54,8 @@ impl Json {
     /// Takes a character; what is sure is added to `out`.
     pub(super) fn feed(&mut self, character: char, out: &mut String) -> Step {
         work::step();
-        let blank = character.is_ascii_whitespace();
+        // As JSON has it: a form feed, which ASCII counts too, would make what is passed on invalid.
+        let blank = matches!(character, ' ' | '\t' | '\n' | '\r');
         match self.at {
             At::Value | At::Key | At::Colon | At::AfterValue if blank => {
                 self.pending.push(character);

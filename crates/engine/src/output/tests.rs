@@ -118,6 +118,13 @@ fn what_is_no_hermes_call_is_text() {
     assert_eq!(told(hermes, after), "\"<tool_call> oops \"\n0 f {}");
 }
 
+/// Found by fuzzing: ASCII has more white space than JSON.
+#[test]
+fn arguments_hold_no_white_space_but_json_s() {
+    let text = "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": \u{c}0}}</tool_call>";
+    assert_eq!(arguments(&events(tools(ToolFormat::Hermes), &[text])), [json!({})]);
+}
+
 #[test]
 fn a_call_that_breaks_off_is_closed_and_told_to_be_broken() {
     let hermes = tools(ToolFormat::Hermes);

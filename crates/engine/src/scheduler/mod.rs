@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::config::EngineConfig;
 use crate::constraint::Grammars;
 use crate::llama::{AdapterId, Computing, Context, Embedder, LoadError, Model, ModelFile, Token};
-use crate::load::{Plan, Progress, SMALL_MODEL_BYTES, Threads, choose_threads};
+use crate::load::{Plan, Progress, SMALL_MODEL_BYTES, Threads, choose_threads, read_ahead};
 use crate::metrics::Metrics;
 use crate::sampling::SamplingDefaults;
 use crate::template::{ChatTemplate, TemplateError};
@@ -31,6 +31,9 @@ pub(crate) use request::{
 };
 use running::{Deltas, Job};
 use worker::{Command, Links, Worker};
+
+/// The share of loading that is reading the file.
+const READING: f32 = 0.9;
 
 /// What the engine is doing.
 #[derive(Debug, Clone)]
@@ -207,15 +210,18 @@ fn work(config: &EngineConfig, links: Links, states: &watch::Sender<EngineState>
     let started = Instant::now();
     let file = ModelFile::read(&config.model)?;
     let Plan { size, need } = Plan::make(config, &file)?;
-    let model = {
+    let mut heard = {
         let (states, abandon, mut progress) = (states.clone(), links.abandon.clone(), Progress::new());
-        Model::load(&file, config.gpu_layers().count(), move |share| {
+        move |share| {
             if let Some(share) = progress.heard(share) {
                 states.send_replace(EngineState::Loading(share));
             }
             !abandon.load(Ordering::Relaxed)
-        })
+        }
     };
+    // Nearly all of the time goes into reading; what llama.cpp then does with it is the rest.
+    read_ahead(file.files(), |share| heard(share * READING));
+    let model = Model::load(&file, config.gpu_layers().count(), move |share| heard(READING + share * (1.0 - READING)));
     if links.abandon.load(Ordering::Relaxed) {
         return Err(LoadError::GivenUp);
     }
