@@ -115,10 +115,13 @@ impl Grammars {
 
     /// A guide for one answer, or why there cannot be one.
     pub(crate) fn guide(&self, constraint: &Constraint) -> Result<Guide, InvalidConstraint> {
-        let matcher = Matcher::new(self.factory.create_parser(constraint.grammar()));
-        match matcher.get_error() {
-            Some(error) => Err(InvalidConstraint::new(constraint, &error)),
-            None => Ok(Guide { constraint: constraint.clone(), matcher, eos: self.eos }),
+        let mut matcher = Matcher::new(self.factory.create_parser(constraint.grammar()));
+        // Some are found to be too large only when they are used.
+        let used = matcher.get_error().is_none().then(|| matcher.compute_mask_or_eos());
+        match (matcher.get_error(), used) {
+            (Some(error), _) => Err(InvalidConstraint::new(constraint, &error)),
+            (None, Some(Err(error))) => Err(InvalidConstraint::new(constraint, &error.to_string())),
+            (None, _) => Ok(Guide { constraint: constraint.clone(), matcher, eos: self.eos }),
         }
     }
 }
@@ -300,6 +303,7 @@ mod tests {
             (Constraint::Schema(json!({"type": "objekt"})), "objekt"),
             (Constraint::Schema(json!({"$ref": "#/nowhere"})), "nowhere"),
             (Constraint::Regex("(".into()), "regex"),
+            (Constraint::Regex("((a{1,99}){1,99}){1,99}".into()), "regex"),
             (Constraint::Lark("start: missing".into()), "missing"),
         ] {
             let error = grammars.guide(&constraint).unwrap_err();

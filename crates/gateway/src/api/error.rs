@@ -69,7 +69,10 @@ impl Failure {
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Lookup(error) => error.may_pass(),
-            Self::Busy(_) | Self::Upstream(UpstreamError::Unreachable { .. } | UpstreamError::BrokeOff { .. }) => true,
+            Self::Busy(_)
+            | Self::Upstream(
+                UpstreamError::Unreachable { .. } | UpstreamError::BrokeOff { .. } | UpstreamError::NotReady { .. },
+            ) => true,
             _ => false,
         }
     }
@@ -85,9 +88,10 @@ impl Failure {
             | Self::ModelNotAllowed { .. }
             | Self::Unfit { .. }
             | Self::OutOfTokens(_) => None,
-            Self::Lookup(_) | Self::Upstream(UpstreamError::Unreachable { .. } | UpstreamError::BrokeOff { .. }) => {
-                Some(Reason::NotReady)
-            }
+            Self::Lookup(_)
+            | Self::Upstream(
+                UpstreamError::Unreachable { .. } | UpstreamError::BrokeOff { .. } | UpstreamError::NotReady { .. },
+            ) => Some(Reason::NotReady),
             Self::Busy(_) | Self::QueueFull { .. } | Self::WaitedTooLong { .. } => Some(Reason::QueueFull),
         }
     }
@@ -209,6 +213,7 @@ impl IntoApi for UpstreamError {
         let message = self.to_string();
         let error = match &self {
             Self::Unreachable { .. } => ApiError::unavailable("upstream_unreachable", message, SOON),
+            Self::NotReady { .. } => ApiError::unavailable("upstream_not_ready", message, SOON),
             Self::BrokeOff { .. } => {
                 ApiError::new(StatusCode::BAD_GATEWAY, "upstream_failed", message).with_retry_after(SOON)
             }
@@ -216,8 +221,9 @@ impl IntoApi for UpstreamError {
             Self::KeyRefused { .. } => ApiError::new(StatusCode::BAD_GATEWAY, "upstream_unauthorized", message),
         };
         match self {
-            Self::Unreachable { source, .. } | Self::BrokeOff { source, .. } => error.with_source(source),
-            Self::Slow { .. } | Self::KeyRefused { .. } => error,
+            Self::Unreachable { source, .. } => error.with_source(source),
+            Self::BrokeOff { source, .. } => error.with_source(source),
+            Self::NotReady { .. } | Self::Slow { .. } | Self::KeyRefused { .. } => error,
         }
     }
 }

@@ -37,6 +37,9 @@ const COUNT_TOKENS: [&str; 2] = ["/v1/messages/count_tokens", "/v1/messages/coun
 /// Says that a count is none.
 const COUNT: &str = "x-remora-token-count";
 
+/// What Anthropic calls it.
+const REQUEST_ID: &str = "request-id";
+
 /// How long a stream that waits for its engine is left without a status line.
 const SILENT: Duration = Duration::from_secs(5);
 
@@ -51,7 +54,7 @@ pub(super) async fn messages(
     Extension(id): Extension<RequestId>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    converse(state, id, request, false).await
+    converse(state, id.clone(), request, false).await.map(|response| identified(response, &id))
 }
 
 /// The same, always streamed.
@@ -62,7 +65,7 @@ pub(super) async fn stream(
     Extension(id): Extension<RequestId>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    converse(state, id, request, true).await
+    converse(state, id.clone(), request, true).await.map(|response| identified(response, &id))
 }
 
 /// How many tokens a message's prompt has, by the engine's own tokenizer and template. For an engine that has none to ask
@@ -90,11 +93,15 @@ pub(super) async fn count_tokens(
     if is_as_it_is(&response) {
         return Ok(response);
     }
-    let body = whole(response).await?;
-    let counted: Value = serde_json::from_slice(&body).map_err(ApiError::internal)?;
-    let missing = || ApiError::internal("the engine's answer to /tokenize holds no count");
-    let input_tokens = counted["count"].as_u64().ok_or_else(missing)?;
+    let input_tokens = count_of(&whole(response).await?)?;
     Ok(Json(CountTokensResponse { input_tokens }).into_response())
+}
+
+/// The count in an engine's answer to `/tokenize`.
+fn count_of(body: &[u8]) -> Result<u64, ApiError> {
+    let counted: Value = serde_json::from_slice(body).map_err(ApiError::internal)?;
+    let missing = || ApiError::internal("the engine's answer to /tokenize holds no count");
+    counted["count"].as_u64().ok_or_else(missing)
 }
 
 /// What this is, for whoever opens it; Claude Code sends it a HEAD before its first request.
@@ -128,13 +135,14 @@ async fn converse(
     // Where the path says that it streams, the body need not.
     let original = (!always_streams).then(|| Original { target: target(MESSAGES, &head), body });
     let question = Question::translated(state, Endpoint::ChatCompletions, id, original, head);
+    let length = Length { question: question.about_length(), chat: chat.clone() };
     if !streams {
         let response = question.ask(chat).await?;
         if is_as_it_is(&response) {
             return Ok(response);
         }
         let route = route_of(&response);
-        let body = whole(response).await?;
+        let body = length.whole(response).await?;
         let message = answer(&body, asked).map_err(|error| refusal(error.into()))?;
         return Ok((route, Json(message.value)).into_response());
     }
@@ -146,7 +154,7 @@ async fn converse(
                 return Ok(response);
             }
             if response.status() != StatusCode::OK {
-                return whole(response).await.map(IntoResponse::into_response);
+                return length.whole(response).await.map(IntoResponse::into_response);
             }
             let route = route_of(&response);
             (Source::Answer(response.into_body()), route)
@@ -191,17 +199,53 @@ fn encoded(request: &impl serde::Serialize) -> Bytes {
     serde_json::to_vec(request).expect("a request is plain data").into()
 }
 
+/// Says which request this was, as Anthropic's SDKs read it.
+fn identified(mut response: Response, id: &RequestId) -> Response {
+    response.headers_mut().entry(REQUEST_ID).or_insert_with(|| id.0.clone());
+    response
+}
+
+/// A conversation whose length may have to be told.
+struct Length {
+    question: Question,
+    chat: Bytes,
+}
+
+impl Length {
+    /// A whole answer of the engine, or its refusal in Anthropic's words. An engine that finds a conversation too long
+    /// does not always say how long it is, and clients shorten it by that.
+    async fn whole(self, response: Response) -> Result<Bytes, ApiError> {
+        let status = response.status();
+        let body = collected(response).await?;
+        if status == StatusCode::OK {
+            return Ok(body);
+        }
+        let mut failure = Failure::of_engine(status.as_u16(), &body, None);
+        if failure.is_overflow()
+            && let Ok(response) = self.question.ask(self.chat).await
+            && let Ok(counted) = whole(response).await
+        {
+            failure = Failure::of_engine(status.as_u16(), &body, count_of(&counted).ok());
+        }
+        Err(refusal(failure))
+    }
+}
+
 /// A whole answer of the engine, or its refusal in Anthropic's words.
 pub(super) async fn whole(response: Response) -> Result<Bytes, ApiError> {
     let status = response.status();
-    let body = axum::body::to_bytes(response.into_body(), ANSWER_LIMIT).await.map_err(|error| {
-        ApiError::new(StatusCode::BAD_GATEWAY, "upstream_failed", "the engine broke off before its answer was whole")
-            .with_source(error)
-    })?;
+    let body = collected(response).await?;
     if status == StatusCode::OK {
         return Ok(body);
     }
     Err(refusal(Failure::of_engine(status.as_u16(), &body, None)))
+}
+
+async fn collected(response: Response) -> Result<Bytes, ApiError> {
+    axum::body::to_bytes(response.into_body(), ANSWER_LIMIT).await.map_err(|error| {
+        ApiError::new(StatusCode::BAD_GATEWAY, "upstream_failed", "the engine broke off before its answer was whole")
+            .with_source(error)
+    })
 }
 
 /// A failure on its way to the dialect that renders it.
@@ -214,5 +258,5 @@ pub(super) fn refusal(failure: Failure) -> ApiError {
 pub(crate) fn anthropic(error: &ApiError, id: &str) -> Response {
     let failure = Failure::of_status(error.status().as_u16(), error.message());
     let status = StatusCode::from_u16(failure.status).unwrap_or(error.status());
-    (status, Json(failure.body(Some(id)))).into_response()
+    (status, [(REQUEST_ID, id)], Json(failure.body(Some(id)))).into_response()
 }

@@ -21,7 +21,7 @@ use crate::limits::Waited;
 use crate::metrics::Pace;
 use crate::routing::beginning;
 use crate::state::GatewayState;
-use crate::upstream::{Forwarded, forward};
+use crate::upstream::{Forwarded, Opened, forward};
 
 /// A request whose body is read apart.
 pub(super) struct Question {
@@ -43,16 +43,28 @@ pub(super) struct Question {
 /// What the first try brought.
 pub(super) enum First {
     Answer(Response),
-    /// Nothing yet: no engine could take it, which may pass.
+    /// Nothing of it yet: no engine could take it, which may pass, or its stream has not begun.
     Wait(Box<Waiting>),
 }
 
-/// A request that no engine could take at once.
+/// A request that has no answer yet.
 pub(super) struct Waiting {
     question: Question,
     body: Bytes,
     envelope: Envelope<'static>,
-    failure: Failure,
+    tried: Result<Sent, Failure>,
+}
+
+/// A request that an engine has taken, and what its answer is counted with.
+struct Sent {
+    opened: Opened,
+    meters: Option<Meters>,
+}
+
+/// What a first try ends with, short of a failure for good.
+enum Tried {
+    Answer(Response),
+    Sent(Box<Sent>),
 }
 
 impl Question {
@@ -81,6 +93,21 @@ impl Question {
         Self { original, translated: true, ..Self::new(state, endpoint, id, head.headers, &head.extensions) }
     }
 
+    /// A question about the length of the same conversation.
+    pub(super) fn about_length(&self) -> Self {
+        Self {
+            state: self.state.clone(),
+            endpoint: Endpoint::Tokenize,
+            id: self.id.clone(),
+            headers: HeaderMap::new(),
+            caller: self.caller.clone(),
+            span: None,
+            original: None,
+            translated: true,
+            arrived: self.arrived,
+        }
+    }
+
     /// The whole body.
     pub(super) async fn collected(&self, body: Body) -> Result<Bytes, ApiError> {
         let body = collect(&self.headers, body, self.state.body_limit).await;
@@ -97,37 +124,41 @@ impl Question {
 
     /// Asks once.
     pub(super) async fn first_try(self, body: Bytes) -> Result<First, ApiError> {
-        let (failure, envelope) = match self.tried(&body).await {
-            Ok(response) => return Ok(First::Answer(response)),
-            Err((failure, Some(envelope))) if failure.may_pass() => (failure, envelope.into_owned()),
+        let (tried, envelope) = match self.tried(&body).await {
+            Ok((Tried::Answer(response), _)) => return Ok(First::Answer(response)),
+            Ok((Tried::Sent(sent), envelope)) => (Ok(*sent), envelope.into_owned()),
+            Err((failure, Some(envelope))) if failure.may_pass() => (Err(failure), envelope.into_owned()),
             Err((failure, _)) => return Err(self.failed(failure)),
         };
-        Ok(First::Wait(Box::new(Waiting { question: self, body, envelope, failure })))
+        Ok(First::Wait(Box::new(Waiting { question: self, body, envelope, tried })))
     }
 
-    async fn tried<'a>(&self, body: &'a Bytes) -> Result<Response, (Failure, Option<Envelope<'a>>)> {
+    async fn tried<'a>(&self, body: &'a Bytes) -> Result<(Tried, Envelope<'a>), (Failure, Option<Envelope<'a>>)> {
         if let Some(allowance) = self.allowance() {
             allowance.has_tokens().map_err(|wait| (Failure::OutOfTokens(wait), None))?;
         }
         let envelope = Envelope::of(body).map_err(|error| (error.into(), None))?;
         if let Some(response) = self.decided(body, &envelope).await {
-            return Ok(response);
+            return Ok((Tried::Answer(response), envelope));
         }
         let tried = self.answer(body, &envelope).await;
         if let Err(failure) = &tried
             && failure.may_pass()
             && let Some(response) = self.instead_of_waiting(body, &envelope, failure).await
         {
-            return Ok(response);
+            return Ok((Tried::Answer(response), envelope));
         }
-        match tried {
-            Err(failure) if failure.may_pass() => Err((failure, Some(envelope))),
-            tried => self.settled(body, &envelope, tried).await.map_err(|failure| (failure, None)),
-        }
+        let tried = match tried {
+            Ok(sent) if sent.opened.is_open_stream() => return Ok((Tried::Sent(Box::new(sent)), envelope)),
+            Err(failure) if failure.may_pass() => return Err((failure, Some(envelope))),
+            tried => tried.map(Sent::followed),
+        };
+        let settled = self.settled(body, &envelope, tried).await.map_err(|failure| (failure, None))?;
+        Ok((Tried::Answer(settled), envelope))
     }
 
     /// One try at whichever engine has room.
-    async fn answer(&self, body: &Bytes, envelope: &Envelope<'_>) -> Result<Response, Failure> {
+    async fn answer(&self, body: &Bytes, envelope: &Envelope<'_>) -> Result<Sent, Failure> {
         let ticket = self.draw(body, envelope)?;
         self.send(ticket, body, envelope).await
     }
@@ -154,7 +185,7 @@ impl Question {
         Ok(drawn?)
     }
 
-    async fn send(&self, ticket: Ticket, body: &Bytes, envelope: &Envelope<'_>) -> Result<Response, Failure> {
+    async fn send(&self, ticket: Ticket, body: &Bytes, envelope: &Envelope<'_>) -> Result<Sent, Failure> {
         // Engines know their models by their own names only.
         let real = ticket.model().as_str();
         let named = envelope.name() == Some(real);
@@ -165,11 +196,8 @@ impl Question {
             None => Cow::Borrowed(self.passed_headers()),
         };
         let request = Forwarded { endpoint: self.endpoint, headers: &headers, body, id: &self.id };
-        let answer = forward(request, ticket, self.state.patience).await?;
-        Ok(match meters {
-            Some(meters) => meters.follow(answer),
-            None => answer,
-        })
+        let opened = forward(request, ticket, self.state.patience).await?;
+        Ok(Sent { opened, meters })
     }
 
     /// What of the client's headers may be looked through for what to pass on.
@@ -204,12 +232,7 @@ impl Question {
     }
 
     /// Waits in line for one of these engines, then tries it.
-    async fn in_line(
-        &self,
-        offers: Vec<Arc<Offer>>,
-        body: &Bytes,
-        envelope: &Envelope<'_>,
-    ) -> Result<Response, Failure> {
+    async fn in_line(&self, offers: Vec<Arc<Offer>>, body: &Bytes, envelope: &Envelope<'_>) -> Result<Sent, Failure> {
         let model = offers[0].model().clone();
         let class = self.state.priorities.class(&self.headers, self.caller.as_ref(), envelope.name(), &model);
         let gates = offers.iter().map(|offer| offer.gate().clone()).collect();
@@ -232,11 +255,23 @@ impl Question {
         }
     }
 
-    /// Tries again whenever that may help, as long as requests may wait.
-    async fn persist(&self, body: &Bytes, envelope: &Envelope<'_>, mut failure: Failure) -> Result<Response, Failure> {
+    /// Waits for the beginning of an answer, and asks again whenever that may help, as long as requests may wait.
+    async fn persist(
+        &self,
+        body: &Bytes,
+        envelope: &Envelope<'_>,
+        mut tried: Result<Sent, Failure>,
+    ) -> Result<Response, Failure> {
         let mut held = None;
         loop {
-            let tried = match failure {
+            let failure = match tried {
+                Ok(sent) => match sent.begun().await {
+                    Ok(response) => return Ok(response),
+                    Err(failure) => failure,
+                },
+                Err(failure) => failure,
+            };
+            tried = match failure {
                 Failure::Busy(offers) => {
                     held = None;
                     self.in_line(offers, body, envelope).await
@@ -257,10 +292,6 @@ impl Question {
                     self.answer(body, envelope).await
                 }
             };
-            match tried {
-                Ok(response) => return Ok(response),
-                Err(next) => failure = next,
-            }
         }
     }
 
@@ -280,6 +311,24 @@ impl Question {
     }
 }
 
+impl Sent {
+    /// The answer, counted.
+    fn followed(self) -> Response {
+        let response = self.opened.into();
+        match self.meters {
+            Some(meters) => meters.follow(response),
+            None => response,
+        }
+    }
+
+    /// The same once it has begun.
+    async fn begun(self) -> Result<Response, Failure> {
+        let Self { opened, meters } = self;
+        let opened = if opened.is_open_stream() { opened.begun().await? } else { opened };
+        Ok(Self { opened, meters }.followed())
+    }
+}
+
 impl Waiting {
     /// Whether the client wants a stream, which can be kept alive meanwhile.
     pub(super) fn streams(&self) -> bool {
@@ -288,8 +337,8 @@ impl Waiting {
 
     /// The answer, once there is one.
     pub(super) async fn answer(self: Box<Self>) -> Result<Response, ApiError> {
-        let Self { question, body, envelope, failure } = *self;
-        let tried = question.persist(&body, &envelope, failure).await;
+        let Self { question, body, envelope, tried } = *self;
+        let tried = question.persist(&body, &envelope, tried).await;
         question.settled(&body, &envelope, tried).await.map_err(|failure| question.failed(failure))
     }
 }

@@ -179,7 +179,7 @@ impl Remote {
             }
             Ok(Err(source)) => {
                 tracked.settle(Outcome::Broken);
-                return Err(UpstreamError::BrokeOff { engine: self.name.clone(), source });
+                return Err(UpstreamError::BrokeOff { engine: self.name.clone(), source: source.into() });
             }
             Err(_) => {
                 tracked.settle(Outcome::Timeout);

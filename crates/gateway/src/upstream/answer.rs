@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
@@ -20,10 +21,12 @@ use crate::metrics::Outcome;
 /// client's connection, so that half a JSON text is never taken for a whole one.
 pub(crate) struct Answer<T> {
     body: Incoming,
-    ticket: T,
-    events: Option<EventTail>,
+    pub(super) ticket: T,
+    pub(super) events: Option<EventTail>,
     silence: Silence,
     over: bool,
+    /// What came before anybody asked for it.
+    first: Option<Frame<Bytes>>,
 }
 
 /// Who is told what becomes of an answer.
@@ -66,14 +69,24 @@ impl Interrupted {
 impl<T: Track> Answer<T> {
     /// A body of which `events` says whether it is an event stream that may be ended with an error.
     pub(crate) fn new(body: Incoming, ticket: T, events: Option<EventTail>, silence: Duration) -> Self {
-        let mut answer = Self { body, ticket, events, silence: Silence::new(silence), over: false };
+        let mut answer = Self { body, ticket, events, silence: Silence::new(silence), over: false, first: None };
         answer.note_end();
         answer
     }
 
+    /// Waits for the first piece, so that an answer that breaks off before it has begun can be asked for again.
+    pub(crate) async fn begun(&mut self) -> Result<(), hyper::Error> {
+        match self.body.frame().await {
+            Some(Ok(frame)) => self.first = Some(frame),
+            Some(Err(error)) => return Err(error),
+            None => {}
+        }
+        Ok(())
+    }
+
     /// The server drops a body whose end is known without polling it once more.
     fn note_end(&mut self) {
-        if self.body.is_end_stream() {
+        if self.first.is_none() && self.body.is_end_stream() {
             self.ticket.complete();
         }
     }
@@ -97,7 +110,11 @@ impl<T: Track + Unpin> Body for Answer<T> {
         if this.over {
             return Poll::Ready(None);
         }
-        let Poll::Ready(polled) = Pin::new(&mut this.body).poll_frame(context) else {
+        let polled = match this.first.take() {
+            Some(first) => Poll::Ready(Some(Ok(first))),
+            None => Pin::new(&mut this.body).poll_frame(context),
+        };
+        let Poll::Ready(polled) = polled else {
             let why = ready!(this.silence.poll(context));
             return Poll::Ready(Some(this.interrupted(why)));
         };
@@ -120,7 +137,7 @@ impl<T: Track + Unpin> Body for Answer<T> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.over || self.body.is_end_stream()
+        self.over || (self.first.is_none() && self.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -5,9 +5,10 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::response::Parts;
 use http::{HeaderMap, Method, Request, StatusCode};
 use hyper_util::client::legacy;
-use remora_service::RequestId;
+use remora_service::{BoxError, RequestId};
 use thiserror::Error;
 
 use super::answer::{Answer, Track};
@@ -58,7 +59,13 @@ pub(crate) enum UpstreamError {
         engine: String,
         /// How.
         #[source]
-        source: legacy::Error,
+        source: BoxError,
+    },
+    /// It says itself that it cannot answer yet.
+    #[error("engine {engine} is not ready: it answered 503")]
+    NotReady {
+        /// Its id.
+        engine: String,
     },
     /// It took too long.
     #[error("engine {engine} did not begin to answer within {} s", after.as_secs_f64())]
@@ -76,12 +83,50 @@ pub(crate) enum UpstreamError {
     },
 }
 
+/// An answer of which the head is there, and nothing has gone to the client.
+pub(crate) struct Opened {
+    head: Parts,
+    answer: Answer<Ticket>,
+    patience: Patience,
+}
+
+impl Opened {
+    /// Whether it is a stream whose head says nothing yet: engines send it before they have queued or read the prompt.
+    pub(crate) fn is_open_stream(&self) -> bool {
+        self.answer.events.is_some() && self.head.status == StatusCode::OK
+    }
+
+    /// The same once its first piece has come.
+    pub(crate) async fn begun(mut self) -> Result<Self, UpstreamError> {
+        let after = self.patience.first_byte;
+        match tokio::time::timeout(after, self.answer.begun()).await {
+            Ok(Ok(())) => Ok(self),
+            Ok(Err(source)) => {
+                let ticket = &mut self.answer.ticket;
+                ticket.settle(Outcome::Broken);
+                Err(UpstreamError::BrokeOff { engine: ticket.engine(), source: source.into() })
+            }
+            Err(_) => {
+                let ticket = &mut self.answer.ticket;
+                ticket.settle(Outcome::Timeout);
+                Err(UpstreamError::Slow { engine: ticket.engine(), after })
+            }
+        }
+    }
+}
+
+impl From<Opened> for Response {
+    fn from(opened: Opened) -> Self {
+        Self::from_parts(opened.head, Body::new(opened.answer))
+    }
+}
+
 /// Sends a request on, and gives the answer as it comes.
 pub(crate) async fn forward(
     request: Forwarded<'_>,
     mut ticket: Ticket,
     patience: Patience,
-) -> Result<Response, UpstreamError> {
+) -> Result<Opened, UpstreamError> {
     let upstream = ticket.upstream();
     let mut outgoing = Request::new(request.body);
     *outgoing.method_mut() = Method::POST;
@@ -96,7 +141,7 @@ pub(crate) async fn forward(
         }
         Ok(Err(source)) => {
             ticket.settle(Outcome::Broken);
-            return Err(UpstreamError::BrokeOff { engine: ticket.engine(), source });
+            return Err(UpstreamError::BrokeOff { engine: ticket.engine(), source: source.into() });
         }
         Err(_) => {
             ticket.settle(Outcome::Timeout);
@@ -108,13 +153,14 @@ pub(crate) async fn forward(
         ticket.settle(Outcome::ServerError);
         return Err(UpstreamError::KeyRefused { engine: ticket.engine() });
     }
+    if head.status == StatusCode::SERVICE_UNAVAILABLE {
+        ticket.settle(Outcome::ServerError);
+        return Err(UpstreamError::NotReady { engine: ticket.engine() });
+    }
     ticket.answered(head.status);
     headers::drop_hop_headers(&mut head.headers);
     let events = open_events(&head.headers, request.endpoint.events());
-    let mut answer = Response::new(Body::new(Answer::new(body, ticket, events, patience.silence)));
-    *answer.status_mut() = head.status;
-    *answer.headers_mut() = head.headers;
-    Ok(answer)
+    Ok(Opened { head, answer: Answer::new(body, ticket, events, patience.silence), patience })
 }
 
 /// The end of an event stream behind which more text can be put; `None` for every other answer.

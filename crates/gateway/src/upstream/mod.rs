@@ -14,5 +14,5 @@ mod headers;
 pub(crate) use answer::{Answer, Track};
 pub(crate) use connect::Upstream;
 pub(crate) use event_tail::{EventStyle, EventTail};
-pub(crate) use forward::{Forwarded, Patience, UpstreamError, forward, open_events};
+pub(crate) use forward::{Forwarded, Opened, Patience, UpstreamError, forward, open_events};
 pub(crate) use headers::drop_hop_headers;
