@@ -133,7 +133,8 @@ impl Question {
                         response.extensions_mut().insert(AsItIs);
                     }
                     let response = routed(response, name, Some(reason));
-                    let meters = model.parse().ok().and_then(|model| self.meters(&model, name, None, body.len()));
+                    // Under the remote's name: what clients call its models would be labels that they invent.
+                    let meters = name.parse().ok().and_then(|model| self.meters(&model, name, None, body.len()));
                     return Some(match meters {
                         Some(meters) => meters.follow(response),
                         None => response,

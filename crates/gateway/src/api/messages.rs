@@ -221,7 +221,7 @@ impl Length {
             return Ok(body);
         }
         let mut failure = Failure::of_engine(status.as_u16(), &body, None);
-        if failure.is_overflow()
+        if failure.is_uncounted_overflow()
             && let Ok(response) = self.question.ask(self.chat).await
             && let Ok(counted) = whole(response).await
         {

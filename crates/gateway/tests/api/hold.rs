@@ -7,9 +7,10 @@ use futures::future::join_all;
 use remora_gateway::Config;
 use remora_testing::fake_engine::{Behaviour, FakeEngine, Health, MODEL};
 use remora_testing::wait_until;
+use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 
-use crate::support::{Gateway, SOON, chat, config};
+use crate::support::{Gateway, RAW_MODEL, RawEngine, SOON, chat, config, plain};
 
 fn waiting(engines: &[&FakeEngine], hold_ms: u64) -> Config {
     let addresses: Vec<_> = engines.iter().map(|engine| engine.address()).collect();
@@ -135,4 +136,31 @@ async fn no_request_is_lost_while_its_engine_is_killed_again_and_again() {
         engine
     };
     let (_, _engine) = tokio::join!(join_all(clients), storm);
+}
+
+#[tokio::test]
+async fn what_has_not_begun_to_be_answered_is_asked_again() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    for (first, stream) in
+        [(head.to_owned(), true), (plain("503 Loading", "{}"), true), (plain("503 Loading", "{}"), false)]
+    {
+        let asked = AtomicUsize::new(0);
+        let engine = RawEngine::start(move |_, mut connection| {
+            let again = asked.fetch_add(1, Ordering::Relaxed) > 0;
+            let answer = if !again {
+                first.clone()
+            } else if stream {
+                format!("{head}9\r\ndata: 1\n\n\r\n0\r\n\r\n")
+            } else {
+                plain("200 OK", "{}")
+            };
+            async move { connection.write_all(answer.as_bytes()).await.unwrap() }
+        })
+        .await;
+        let gateway = Gateway::started(Config { hold_ms: 30_000, ..config(&[&engine.address]) }).await;
+        let answer = gateway.post("/v1/chat/completions", chat(RAW_MODEL, stream)).await;
+        let expected: &[u8] = if stream { b"data: 1\n\n" } else { b"{}" };
+        assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, expected));
+        assert_eq!(engine.received().len(), 2);
+    }
 }

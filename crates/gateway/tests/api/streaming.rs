@@ -133,12 +133,17 @@ fn last_event(text: &str) -> Value {
 }
 
 #[tokio::test]
+async fn a_stream_that_has_not_begun_is_a_failure_with_a_status() {
+    let (_engine, gateway) = breaking_off(EVENTS.to_owned()).await;
+    let answer = gateway.post("/v1/chat/completions", chat(RAW_MODEL, true)).await;
+    assert_eq!(answer.failure(), (502, "upstream_failed".to_owned()));
+}
+
+#[tokio::test]
 async fn a_stream_whose_engine_dies_ends_with_an_error_event() {
-    for (sent, before) in [
-        (chunk("data: 1\n\n"), "data: 1\n\n"),
-        (chunk("data: 1\n\nda") + "5\r\nta:", "data: 1\n\ndata:\n\n"),
-        (String::new(), ""),
-    ] {
+    for (sent, before) in
+        [(chunk("data: 1\n\n"), "data: 1\n\n"), (chunk("data: 1\n\nda") + "5\r\nta:", "data: 1\n\ndata:\n\n")]
+    {
         let (_engine, gateway) = breaking_off(EVENTS.to_owned() + &sent).await;
         let answer = gateway.post("/v1/chat/completions", chat(RAW_MODEL, true)).await;
         let text = String::from_utf8(answer.body.to_vec()).unwrap();

@@ -147,6 +147,12 @@ impl Failure {
         overflow::is_reworded(&self.message)
     }
 
+    /// Whether it says so without the prompt's length, because the engine did not tell it.
+    #[must_use]
+    pub fn is_uncounted_overflow(&self) -> bool {
+        overflow::is_uncounted(&self.message)
+    }
+
     /// A request body that could not be read.
     pub(super) fn of_body(error: &BodyError) -> Self {
         let message = match (error.fault, error.place.strip_prefix("body.")) {

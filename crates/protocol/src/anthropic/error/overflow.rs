@@ -44,6 +44,11 @@ pub(super) fn is_reworded(text: &str) -> bool {
     text.starts_with("prompt is too long: ") || text.starts_with("input length and `max_tokens` exceed context limit: ")
 }
 
+/// Whether one of those texts has no length of the prompt: the engine told none, and no prompt is empty.
+pub(super) fn is_uncounted(text: &str) -> bool {
+    text.starts_with("input length and `max_tokens` exceed context limit: 0 + ")
+}
+
 fn too_long(input: u64, limit: u64) -> String {
     // A prompt that fills the context leaves no room for an answer, so one token less is the most that could do.
     let maximum = limit.min(input.saturating_sub(1));
