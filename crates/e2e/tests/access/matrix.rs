@@ -183,14 +183,14 @@ async fn no_other_method_or_spelling_gets_a_stranger_in() {
                 assert!(matches!(answer.status, 401 | 404 | 405), "{service}: {method} {path}: {answer:?}");
             }
             let mut letters = path.chars().skip(1);
-            let first = u32::from(letters.next().unwrap());
-            let rest: String = letters.collect();
+            // `/` has no letter to be spelt otherwise.
+            let coded = letters.next().map(|first| format!("/%{:x}{}", u32::from(first), letters.collect::<String>()));
             for spelling in [
                 format!("{path}/"),
                 format!("/{path}"),
                 format!("/.{path}"),
                 format!("/health/..{path}"),
-                format!("/%{first:x}{rest}"),
+                coded.unwrap_or_else(|| "/%2e".to_owned()),
                 path.to_uppercase(),
                 format!("{path}?x=/health"),
                 format!("{path}%00"),
