@@ -295,7 +295,8 @@ impl<'a, D: Decoder> Worker<'a, D> {
     }
 
     /// Plans a step: a token of every answer first, so that no long prompt delays them, then prompts. All of it fits
-    /// one batch, and the rows of an adapter stand together.
+    /// one batch. The rows of an adapter stand together, and among them those of a slot, in the slots' order: llama.cpp
+    /// computes sequences at once only where the number of each follows that of the one before.
     fn plan(&mut self) {
         self.rows.clear();
         for &slot in &self.order {
@@ -318,7 +319,7 @@ impl<'a, D: Decoder> Worker<'a, D> {
         let mut rows = std::mem::take(&mut self.rows);
         rows.sort_by_key(|row| {
             let adapter = self.adapter_of(row);
-            (adapter != self.adapter, adapter)
+            (adapter != self.adapter, adapter, row.slot)
         });
         self.rows = rows;
     }
