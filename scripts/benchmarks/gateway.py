@@ -103,7 +103,7 @@ def litellm(folder: Path, engine: Server) -> Iterator[Server]:
     """One worker, no database, no key, its price list not fetched from the network."""
     port = servers.free_port()
     there = {"api_base": engine.url("/v1"), "api_key": "none"}
-    models = [{"model_name": name, "litellm_params": {"model": f"openai/{name}", **there}} for name in (PACED, FLOOD)]
+    models = [{"model_name": name, "litellm_params": {"model": f"hosted_vllm/{name}", **there}} for name in (PACED, FLOOD)]
     config = folder / "litellm.yaml"
     # JSON is YAML.
     config.write_text(json.dumps({"model_list": models, "litellm_settings": {"num_retries": 0, "telemetry": False}}))

@@ -20,7 +20,7 @@ from report import differences, ratios, spread
 from servers import Server
 
 MESSAGES = "/v1/messages"
-MODEL = machine.REPOSITORY / "crates" / "engine" / "models" / "demo"
+MODEL = machine.REPOSITORY / "crates" / "engine" / "models" / "demo" / "safetensors"
 VLLM, CHATTED, TRANSLATED = "vLLM", "gateway, chat", "gateway, messages"
 MANY_STREAMS, CANCELS = 1000, 100
 
@@ -61,22 +61,28 @@ def _many(plan: Plan, server: Server) -> Figures:
 
 def _cancel_ms(server: Server, engine: Server) -> float:
     """Time from a client's going away in mid-stream until the engine's connection is closed."""
+    watch = http.client.HTTPConnection("127.0.0.1", engine.port)
+    _wait_until_closed(watch)  # what LiteLLM left behind
     client = http.client.HTTPConnection("127.0.0.1", server.port)
     client.request("POST", MESSAGES, json.dumps(_body(PACED)), {"Content-Type": "application/json"})
     answer = client.getresponse()
     answer.readline()
-    watch = http.client.HTTPConnection("127.0.0.1", engine.port)
     if _open_streams(watch) != 1:
         raise RuntimeError("the stream is not open at the engine")
     answer.close()
     client.close()
+    taken_ms = _wait_until_closed(watch)
+    watch.close()
+    return taken_ms
+
+
+def _wait_until_closed(watch: http.client.HTTPConnection) -> float:
+    """Milliseconds until the engine has no open stream."""
     begin = time.perf_counter()
     while _open_streams(watch):
         if time.perf_counter() - begin > 10:
             raise RuntimeError("the engine's stream was not closed within 10 s")
-    watch_ms = (time.perf_counter() - begin) * 1e3
-    watch.close()
-    return watch_ms
+    return (time.perf_counter() - begin) * 1e3
 
 
 def _open_streams(watch: http.client.HTTPConnection) -> int:
@@ -100,7 +106,7 @@ def _vllm(plan: Plan, folder: Path) -> Compared | None:
 def _vllm_server(program: str, folder: Path) -> Iterator[Server]:
     port = servers.free_port()
     options = ["--host", "127.0.0.1", "--port", port, "--dtype", "float32", "--enforce-eager"]
-    options += ["--served-model-name", "demo", "--disable-log-requests"]
+    options += ["--served-model-name", "demo"]
     env = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
     command = [program, "serve", MODEL, *options]
     with servers.running(VLLM, command, port, folder, ready="/health", env=env) as server:
